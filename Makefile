@@ -1,0 +1,51 @@
+# Payrouter. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check static format lock wheel bench flood bench-all backlog summary-bench clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
+
+$(BIN)/payrouter: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/payrouter requirements-dev.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(BIN)/payrouter ## install and start the demo: router on 9999, simulated processors on 8001 and 8002
+	@exec $(BIN)/payrouter demo
+
+test: $(VENV)/.dev ## run the whole test suite
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+static: $(VENV)/.dev ## format, lint, strict types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: static test ## static checks, then the whole test suite
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev ## refresh the locked dependencies from pyproject.toml
+	$(BIN)/pip install --quiet pip-tools
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+
+wheel: $(VENV)/.dev ## build the wheel into dist/
+	$(BIN)/pip wheel --quiet --no-deps -w dist .
+	@ls dist/*.whl
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

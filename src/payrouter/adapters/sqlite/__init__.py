@@ -1,0 +1,1 @@
+"""Queue, intents, ledger and roll-ups in one SQLite file."""

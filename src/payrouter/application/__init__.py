@@ -1,0 +1,1 @@
+"""Use cases: accept, dispatch, poll health, recover, audit."""

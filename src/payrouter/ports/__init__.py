@@ -1,0 +1,1 @@
+"""Protocols only: what the application needs from the outside."""
