@@ -47,5 +47,26 @@ wheel: $(VENV)/.dev ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps -w dist .
 	@ls dist/*.whl
 
+SCHEDULE ?= bench/schedules/published.toml
+RUNS ?= 3
+BENCH := $(BIN)/python -m payrouter_lab.bench
+
+bench: $(VENV)/.dev ## score the router beside the reference: SCHEDULE=bench/schedules/published.toml RUNS=3
+	@$(BENCH) schedule $(SCHEDULE) --runs $(RUNS) $(BENCH_ARGS)
+
+bench-all: $(VENV)/.dev ## the published schedule, the long, the slow and the random one
+	@for name in published long slow-not-down random; do \
+		$(BENCH) schedule bench/schedules/$$name.toml --runs $(RUNS) $(BENCH_ARGS) || failed=1; \
+	done; exit $${failed:-0}
+
+flood: $(VENV)/.dev ## 30 000 payments as fast as they are accepted
+	@$(BENCH) flood --runs $(RUNS) $(BENCH_ARGS)
+
+backlog: $(VENV)/.dev ## a million payments waiting, a kill -9, a drain
+	@$(BENCH) backlog $(BENCH_ARGS)
+
+summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
+	@$(BENCH) summary $(BENCH_ARGS)
+
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

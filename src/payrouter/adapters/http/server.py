@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
@@ -119,7 +119,9 @@ class Reply:
         self._connection.abort()
 
 
-STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
+}
 
 
 class _Connection(asyncio.Protocol):
@@ -159,8 +161,8 @@ class _Connection(asyncio.Protocol):
     # -- transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports behave as `asyncio.Transport` without deriving from it.
+        self.transport = cast("asyncio.Transport", transport)
         server = self.server
         self.deadline = server.now() + server.limits.idle_s
         server.connections.add(self)
@@ -193,7 +195,11 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(400, "not an HTTP/1.1 request")
         else:
-            if self._receiving and self._head_bytes > self.server.limits.header_bytes and not self._request.method:
+            if (
+                self._receiving
+                and self._head_bytes > self.server.limits.header_bytes
+                and not self._request.method
+            ):
                 self._refuse(431, f"headers exceed {self.server.limits.header_bytes} bytes")
 
     def eof_received(self) -> bool:
@@ -244,7 +250,8 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._request = Request(b"", b"")
         keep_alive = self._parser.should_keep_alive() and not self.server.stopping
-        if self._busy or self._writing_paused:
+        # Behind those that wait, too: their turn comes on the next pass of the loop, answers go out in order.
+        if self._busy or self._writing_paused or self._waiting:
             self._waiting.append((request, keep_alive))
             if len(self._waiting) >= self.server.limits.pipelined and self.transport is not None:
                 self._reading_paused = True

@@ -1,0 +1,63 @@
+"""Events as log lines, worded in one place. Routine ones (settled, refused) are debug: there are thousands."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, assert_never
+
+from payrouter.domain.events import (
+    AttemptFailed,
+    Event,
+    HealthCallFailed,
+    PaymentBuried,
+    PaymentsSettled,
+    Purged,
+    Recovered,
+    StandingChanged,
+    StoreFailed,
+)
+from payrouter.domain.payment import PaymentEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("payrouter")
+_QUIET_S = 1.0
+
+
+class EventLog:
+    """`EventSink` that writes log lines; the same failure is worded once a second at most."""
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._said: dict[str, float] = {}
+
+    def publish(self, event: Event) -> None:
+        """Log one fact."""
+        match event:
+            case PaymentsSettled(count):
+                _log.debug("settled %d", count)
+            case AttemptFailed(correlation_id, processor, outcome, detail):
+                level = logging.WARNING if outcome == PaymentEvent.UNKNOWN else logging.DEBUG
+                self._once(f"attempt {processor} {outcome}", level, f"{correlation_id} at {processor}: {outcome}, {detail}")
+            case PaymentBuried(correlation_id, processor, reason):
+                _log.error("%s is a dead letter: %s %s", correlation_id, processor, reason)
+            case StandingChanged(processor, before, after, expected_ms):
+                _log.info("%s is %s (was %s, expects %.0f ms)", processor, after, before, expected_ms)
+            case HealthCallFailed(processor, detail):
+                self._once(f"health {processor}", logging.WARNING, f"{processor}: {detail}")
+            case StoreFailed(doing, detail):
+                self._once(f"store {doing}", logging.ERROR, f"{doing} failed, will be tried again: {detail}")
+            case Recovered(standing_intents, waiting):
+                if standing_intents or waiting:
+                    _log.info("recovered %d attempts to repeat, %d payments waiting", standing_intents, waiting)
+            case Purged():
+                _log.warning("everything was purged")
+            case _:
+                assert_never(event)
+
+    def _once(self, topic: str, level: int, line: str) -> None:
+        now_s = self._monotonic_s()
+        if now_s - self._said.get(topic, float("-inf")) >= _QUIET_S:
+            self._said[topic] = now_s
+            _log.log(level, "%s", line)

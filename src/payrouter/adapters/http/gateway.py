@@ -1,0 +1,101 @@
+"""`ProcessorGateway` over HTTP: the processors' wire format, and what came of each exchange as a domain outcome."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from payrouter.adapters.http.client import Answer, Exchange, HttpPool, NeverSent, NoAnswer, PoolLimits
+from payrouter.domain.attempt import Refusal, Refused, Unknown, outcome_of_answer
+from payrouter.domain.health import HealthReport
+from payrouter.domain.money import format_minor
+from payrouter.domain.window import format_instant
+from payrouter.ports.gateway import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from payrouter.domain.attempt import Intent, Outcome
+    from payrouter.domain.processor import Processor
+
+HEALTH_WITHIN_S = 12.0
+"""A processor may hold a health call for up to two of its 5 s windows."""
+
+
+class _HealthBody(msgspec.Struct):
+    failing: bool
+    minResponseTime: int  # noqa: N815 - the processors' name for it
+
+
+_decode_health = msgspec.json.Decoder(_HealthBody).decode
+
+
+class HttpGateway:
+    """Speaks to every processor. An attempt without an answer after `attempt_timeout_s` is Unknown."""
+
+    def __init__(self, processors: tuple[Processor, ...], *, attempt_timeout_s: float, connections: int) -> None:
+        self._attempt_timeout_s = attempt_timeout_s
+        self._pools = {one.name: HttpPool(one.url, PoolLimits(connections=connections)) for one in processors}
+        # Health calls may be held for seconds: they have their own connection.
+        self._health_pools = {one.name: HttpPool(one.url, PoolLimits(connections=1)) for one in processors}
+        self._payment_heads = {
+            name: pool.head("POST", "/payments", (("Content-Type", "application/json"),)) + b"Content-Length: "
+            for name, pool in self._pools.items()
+        }
+        self._health_requests = {
+            name: pool.head("GET", "/payments/service-health", (("Accept", "application/json"),)) + b"\r\n"
+            for name, pool in self._health_pools.items()
+        }
+
+    def send(self, intent: Intent, done: Callable[[Outcome], None]) -> None:
+        """Post an attempt; `done` is called exactly once, later, on the loop."""
+        delivery = intent.delivery
+        body = (
+            f'{{"correlationId":"{delivery.correlation_id}","amount":{format_minor(delivery.amount_minor)},'
+            f'"requestedAt":"{format_instant(intent.requested_us)}"}}'
+        ).encode()
+        self._pools[intent.processor].request(
+            b"%b%d\r\n\r\n%b" % (self._payment_heads[intent.processor], len(body), body),
+            within_s=self._attempt_timeout_s,
+            done=partial(_outcome, done),
+        )
+
+    async def health(self, processor: str) -> HealthReport:
+        """Ask for a health report.
+
+        Raises:
+            GatewayError: if none came: no answer in time, or something that is no report.
+        """
+        exchange = await self._health_pools[processor].ask(
+            self._health_requests[processor], within_s=HEALTH_WITHIN_S
+        )
+        match exchange:
+            case Answer(200, body):
+                try:
+                    report = _decode_health(body)
+                except (msgspec.DecodeError, RecursionError) as error:
+                    raise GatewayError(f"health answer is no report: {error}") from error
+                if not 0 <= report.minResponseTime <= 3_600_000:
+                    raise GatewayError(f"health answer has minResponseTime {report.minResponseTime}")
+                return HealthReport(report.failing, report.minResponseTime)
+            case Answer(status):
+                raise GatewayError(f"health call answered {status}")
+            case NeverSent(detail) | NoAnswer(detail):
+                raise GatewayError(f"health call got no answer: {detail}")
+
+    async def close(self) -> None:
+        """Close every connection; attempts under way end as Unknown."""
+        for pool in (*self._pools.values(), *self._health_pools.values()):
+            await pool.close()
+
+
+def _outcome(done: Callable[[Outcome], None], exchange: Exchange) -> None:
+    match exchange:
+        case Answer(status, body):
+            done(outcome_of_answer(status, body))
+        case NeverSent(detail):
+            done(Refused(Refusal.UNREACHABLE, detail))
+        case NoAnswer(detail):
+            done(Unknown(detail))

@@ -1,0 +1,323 @@
+"""The queue and the intents in the SQLite file.
+
+RAM holds a bounded head of the queue (`_ready`), what was given back (`_returned`) and what is claimed; the rest
+of the backlog stays in the file and is read in order when the head is used up. Claims need no row: one router has
+the file, and after a crash nobody holds anything.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from payrouter.adapters.sqlite.rows import ProcessorIds, add_failure, from_blob, read_failures, to_blob
+from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
+from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
+from payrouter.ports.queue import Acceptance, DeadLetter
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from payrouter.adapters.sqlite.store import SqliteStore
+    from payrouter.domain.payment import Payment
+
+HEAD = 4096
+_REFILL = 1024
+
+_INSERT = "INSERT INTO payment (id, amount, accepted_us, state) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING"
+_WAITING = "SELECT seq, id, amount, accepted_us, attempts FROM payment WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?"
+_BEGIN = (
+    "UPDATE payment SET state = 1, processor = ?, requested_us = ?, reason = ?, attempts = attempts + 1 "
+    "WHERE seq = ? AND state = 0"
+)
+_ORPHANS = (
+    "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
+    "WHERE state IN (1, 2) ORDER BY seq"
+)
+
+_Row = tuple[int, bytes, int, int, int]
+
+
+@dataclass(slots=True)
+class _Claim:
+    row: _Row
+    receipt: int
+
+
+class SqliteQueue:
+    """`PaymentQueue` on a `SqliteStore`. `limit` bounds how many payments may wait."""
+
+    def __init__(self, store: SqliteStore, processors: ProcessorIds, *, limit: int) -> None:
+        self._store = store
+        self._processors = processors
+        self._limit = limit
+        self._receipts = 0
+        self._reset()
+        self._recount()
+
+    def _reset(self) -> None:
+        self._ready: deque[_Row] = deque()
+        self._returned: list[_Row] = []
+        self._claims: dict[str, _Claim] = {}
+        self._cursor = 0
+        self._spilled = True
+        self._data_version = -1
+
+    def _recount(self) -> None:
+        """Count what waits: at start, and after somebody else wrote to the file."""
+        self._data_version = self._store.connection.execute("PRAGMA data_version").fetchone()[0]
+        self._count = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 0").fetchone()[0]
+
+    # -- accept
+
+    async def accept(self, payments: Sequence[Payment]) -> list[Acceptance]:
+        """Make payments durable; one answer per payment, in order."""
+        results, _ = await self._store.submit(
+            lambda connection: self._insert(connection, payments), self._accepted, urgent=True
+        )
+        return results
+
+    def _insert(
+        self, connection: sqlite3.Connection, payments: Sequence[Payment]
+    ) -> tuple[list[Acceptance], list[_Row]]:
+        results: list[Acceptance] = []
+        rows: list[_Row] = []
+        execute = connection.execute
+        room = self._limit - self._count
+        for payment in payments:
+            blob = to_blob(payment.correlation_id)
+            if room > len(rows):
+                cursor = execute(_INSERT, (blob, payment.amount_minor, payment.accepted_us))
+                if cursor.rowcount and cursor.lastrowid is not None:
+                    rows.append((cursor.lastrowid, blob, payment.amount_minor, payment.accepted_us, 0))
+                    results.append(Acceptance.ACCEPTED)
+                    continue
+            known = execute("SELECT amount FROM payment WHERE id = ?", (blob,)).fetchone()
+            if known is None:
+                results.append(Acceptance.FULL)
+            else:
+                same = known[0] == payment.amount_minor
+                results.append(Acceptance.DUPLICATE if same else Acceptance.CONFLICT)
+        return results, rows
+
+    def _accepted(self, outcome: tuple[list[Acceptance], list[_Row]]) -> None:
+        rows = outcome[1]
+        self._count += len(rows)
+        if self._spilled or len(self._ready) + len(rows) > HEAD:
+            self._spilled = True
+        elif rows:
+            self._ready.extend(rows)
+            self._cursor = rows[-1][0]
+
+    # -- claim
+
+    def _refill(self) -> None:
+        if self._ready or not self._spilled:
+            return
+        rows = self._store.connection.execute(_WAITING, (self._cursor, _REFILL)).fetchall()
+        self._ready.extend(rows)
+        if rows:
+            self._cursor = rows[-1][0]
+        self._spilled = len(rows) == _REFILL
+
+    def _oldest(self) -> _Row | None:
+        self._refill()
+        if self._returned and (not self._ready or self._returned[0] < self._ready[0]):
+            return self._returned[0]
+        return self._ready[0] if self._ready else None
+
+    async def claim(self, limit: int) -> list[Delivery]:
+        """Take up to `limit` waiting payments, oldest first; empty when none waits."""
+        deliveries: list[Delivery] = []
+        while len(deliveries) < limit:
+            row = self._oldest()
+            if row is None:
+                break
+            if self._returned and row is self._returned[0]:
+                heapq.heappop(self._returned)
+            else:
+                self._ready.popleft()
+            deliveries.append(self._claimed(row))
+        return deliveries
+
+    def _claimed(self, row: _Row) -> Delivery:
+        self._receipts += 1
+        correlation_id = from_blob(row[1])
+        self._claims[correlation_id] = _Claim(row, self._receipts)
+        return Delivery(correlation_id, row[2], row[3], self._receipts, row[4])
+
+    def _held(self, delivery: Delivery) -> _Claim | None:
+        """Return the claim behind a receipt; None when it is stale."""
+        claim = self._claims.get(delivery.correlation_id)
+        return claim if claim is not None and claim.receipt == delivery.receipt else None
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give claimed payments back unsent; they keep their place in the queue."""
+        for delivery in deliveries:
+            claim = self._held(delivery)
+            if claim is not None:
+                del self._claims[delivery.correlation_id]
+                heapq.heappush(self._returned, claim.row)
+
+    # -- intents
+
+    async def begin(self, intents: Sequence[Intent]) -> list[bool]:
+        """Write intents before they are sent. False where the receipt is stale or an intent already stands."""
+        return await self._store.submit(lambda connection: self._begin(connection, intents), self._begun)
+
+    def _begin(self, connection: sqlite3.Connection, intents: Sequence[Intent]) -> list[bool]:
+        written: list[bool] = []
+        ids, execute = self._processors.by_name, connection.execute
+        for intent in intents:
+            claim = self._held(intent.delivery)
+            written.append(
+                claim is not None
+                and execute(
+                    _BEGIN, (ids[intent.processor], intent.requested_us, intent.reason, claim.row[0])
+                ).rowcount
+                == 1
+            )
+        return written
+
+    def _begun(self, written: list[bool]) -> None:
+        self._count -= sum(written)
+
+    async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
+        """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says."""
+        await self._store.submit(lambda connection: self._conclude(connection, failures), self._concluded)
+
+    def _conclude(
+        self, connection: sqlite3.Connection, failures: Sequence[FailedAttempt]
+    ) -> list[tuple[Delivery, PaymentState, int]]:
+        moved: list[tuple[Delivery, PaymentState, int]] = []
+        for failure in failures:
+            intent = failure.intent
+            claim = self._held(intent.delivery)
+            if claim is None:
+                continue
+            seq = claim.row[0]
+            row = connection.execute("SELECT state, attempts, failures FROM payment WHERE seq = ?", (seq,)).fetchone()
+            if row is None or row[0] not in (PaymentState.ATTEMPTING, PaymentState.PINNED):
+                continue
+            before = PaymentState(row[0])
+            after = next_state(before, failure.event)
+            record = AttemptRecord(failure.at_us, intent.processor, failure.event.value, failure.detail)
+            # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
+            forget = before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED
+            connection.execute(
+                "UPDATE payment SET state = ?, failures = ?"
+                + (", processor = NULL, requested_us = NULL" if forget else "")
+                + " WHERE seq = ?",
+                (after, add_failure(row[2], record), seq),
+            )
+            moved.append((intent.delivery, after, row[1]))
+        return moved
+
+    def _concluded(self, moved: list[tuple[Delivery, PaymentState, int]]) -> None:
+        for delivery, state, attempts in moved:
+            if state is PaymentState.PINNED:
+                continue
+            claim = self._claims.pop(delivery.correlation_id)
+            if state is PaymentState.QUEUED:
+                heapq.heappush(self._returned, (*claim.row[:4], attempts))
+                self._count += 1
+
+    def settled(self, deliveries: Sequence[Delivery]) -> None:
+        """Let go of payments the ledger has."""
+        for delivery in deliveries:
+            if self._held(delivery) is not None:
+                del self._claims[delivery.correlation_id]
+
+    async def orphans(self) -> list[Intent]:
+        """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
+        connection = self._store.connection
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._data_version and self._cursor:
+            return []
+        if self._cursor:
+            self._find_requeued()
+        self._recount()
+        intents: list[Intent] = []
+        for seq, blob, amount, accepted_us, attempts, processor, requested_us, reason in connection.execute(_ORPHANS):
+            if from_blob(blob) not in self._claims:
+                delivery = self._claimed((seq, blob, amount, accepted_us, attempts))
+                intents.append(Intent(delivery, self._processors.by_id[processor], requested_us, reason or ""))
+        return intents
+
+    def _find_requeued(self) -> None:
+        """Bring back what was sent again from the dead letters behind the cursor."""
+        known = {row[0] for row in self._ready} | {row[0] for row in self._returned}
+        known |= {claim.row[0] for claim in self._claims.values()}
+        rows = self._store.connection.execute(_WAITING, (0, -1))
+        for row in rows:
+            if row[0] > self._cursor:
+                break
+            if row[0] not in known:
+                heapq.heappush(self._returned, row)
+
+    def waiting(self) -> int:
+        """Return how many payments wait unclaimed or are claimed and unsent."""
+        return self._count
+
+    def oldest_waiting_us(self) -> int | None:
+        """Return when the next claimable payment was accepted; None when nothing waits."""
+        row = self._oldest()
+        return None if row is None else row[3]
+
+    # -- dead letters, purge
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        return read_dead_letters(self._store.connection, limit)
+
+    async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
+        """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
+
+        def retried(_: int) -> None:
+            self._data_version = -1
+
+        return await self._store.submit(
+            lambda connection: requeue_dead_letters(connection, correlation_ids), retried, urgent=True
+        )
+
+    async def purge(self) -> None:
+        """Forget every payment, intent, ledger row and claim."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM payment")
+            connection.execute("DELETE FROM rollup")
+
+        def forget(_: None) -> None:
+            self._reset()
+            self._recount()
+
+        await self._store.submit(delete, forget, urgent=True)
+
+
+def read_dead_letters(connection: sqlite3.Connection, limit: int) -> list[DeadLetter]:
+    """Return dead letters, oldest first."""
+    rows = connection.execute(
+        "SELECT payment.id, amount, accepted_us, failures, processor.name FROM payment "
+        "LEFT JOIN processor ON processor.id = payment.processor WHERE state = 4 ORDER BY seq LIMIT ?",
+        (limit,),
+    )
+    return [
+        DeadLetter(from_blob(blob), amount, accepted_us, read_failures(failures)[-1].detail, pinned_to)
+        for blob, amount, accepted_us, failures, pinned_to in rows
+    ]
+
+
+def requeue_dead_letters(connection: sqlite3.Connection, correlation_ids: Sequence[str] | None) -> int:
+    """Move dead letters back, inside the caller's transaction; return how many."""
+    queued = next_state(PaymentState.DEAD_LETTER, PaymentEvent.RETRIED)
+    pinned = next_state(PaymentState.DEAD_LETTER, PaymentEvent.RETRIED_WHILE_PINNED)
+    sql = "UPDATE payment SET state = CASE WHEN processor IS NULL THEN ? ELSE ? END WHERE state = 4"
+    if correlation_ids is None:
+        return connection.execute(sql, (queued, pinned)).rowcount
+    return sum(
+        connection.execute(f"{sql} AND id = ?", (queued, pinned, to_blob(one))).rowcount for one in correlation_ids
+    )

@@ -1,0 +1,221 @@
+"""The SQLite file: opening it safely, and committing in groups.
+
+Everything that must become durable goes through one connection. What is waiting when a commit starts goes into
+the same transaction, so accepts, intents and settlements share one fsync (`synchronous=FULL`). Commits run on the
+event loop: handing them to a thread costs two wake-ups per accept (figures in `docs/decisions.md`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from payrouter.domain.errors import StoreIncompatible, StoreInUse, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+APPLICATION_ID = 0x50617972  # "Payr"
+SCHEMA_VERSION = 1
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Return a connection with the pragmas every part relies on.
+
+    Raises:
+        StoreUnavailable: if the file cannot be opened.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        # The checkpointer does this, off the accept path.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise StoreIncompatible(f"{path} is not a Payrouter file: {error}; choose another PAYROUTER_DATA") from error
+        raise StoreUnavailable(f"cannot open {path}: {error}") from error
+    return connection
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return False for an empty file, True for one of ours.
+
+    Raises:
+        StoreIncompatible: for anything else.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if not tables:
+        return False
+    if application != APPLICATION_ID:
+        raise StoreIncompatible(f"{path} is not a Payrouter file; choose another PAYROUTER_DATA")
+    if version != SCHEMA_VERSION:
+        raise StoreIncompatible(f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; upgrade it")
+    return True
+
+
+class SqliteStore:
+    """One router's file, held exclusively while open. Give submitted work with `submit`."""
+
+    linger_s = 0.004
+    """How long work that nobody waits for (intents, settlements) may wait for an accept to share its commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock_file(path)
+        try:
+            self.connection = connect(path)
+            if not check_schema(self.connection, path):
+                self._create()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._reader = connect(path)
+        self._reader.execute("PRAGMA query_only = 1")
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="payrouter-read")
+        self._waiting: list[_Job] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.commits = 0
+
+    def _create(self) -> None:
+        schema = resources.files(__package__).joinpath("schema.sql").read_text()
+        try:
+            self.connection.executescript(
+                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+                f"{schema} COMMIT;"
+            )
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"cannot create {self.path}: {error}") from error
+
+    def submit(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        committed: Callable[[T], None],
+        *,
+        urgent: bool = False,
+    ) -> asyncio.Future[T]:
+        """Run `work` in the next transaction; the future gives its result once that is durable.
+
+        `committed` runs right after the commit, before anything else on the loop can look: the place to bring
+        what is in memory up to date. Urgent work commits at once and takes along all that waits. The future fails
+        with `StoreUnavailable` when nothing of the transaction was kept.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((work, committed, future))
+        if urgent:
+            self.commit()
+        elif self._timer is None:
+            self._timer = loop.call_later(self.linger_s, self.commit)
+        return future
+
+    def commit(self) -> None:
+        """Commit everything that waits, in one transaction."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        group, self._waiting = self._waiting, []
+        try:
+            self._transact(group)
+        except sqlite3.DatabaseError as error:
+            failure = StoreUnavailable(f"{self.path}: {error}")
+            for _, _, future in group:
+                if not future.done():
+                    future.set_exception(failure)
+
+    def _transact(self, group: list[_Job]) -> None:
+        if not group:
+            return
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [work(connection) for work, _, _ in group]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self.commits += 1
+        for (_, committed, future), result in zip(group, results, strict=True):
+            committed(result)
+            if not future.done():
+                future.set_result(result)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query on a thread of its own, after committing what waits: it sees every answer received so far."""
+        self.commit()
+        return await asyncio.get_running_loop().run_in_executor(self._reading, query, self._reader)
+
+    async def checkpoint_forever(self) -> None:
+        """Move what the write-ahead log holds into the file, on a thread, whenever enough has gathered."""
+        connection = connect(self.path)
+        try:
+            behind = 0
+            while True:
+                await asyncio.sleep(0.25)
+                changes = self.connection.total_changes - behind
+                if changes < CHECKPOINT_CHANGES:
+                    continue
+                behind = self.connection.total_changes
+                # Twice: the second finds only the few frames that came during the first.
+                for _ in range(2):
+                    await asyncio.to_thread(_checkpoint, connection)
+                # Between two commits nothing is written, so this one catches up and the log starts over.
+                _checkpoint(self.connection)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Commit what waits and close. The file is whole at any time; this only tidies."""
+        self.commit()
+        _checkpoint(self.connection)
+        self._reading.shutdown()
+        self._reader.close()
+        self.connection.close()
+        os.close(self._lock)
+
+
+T = TypeVar("T")
+_Job = tuple["Callable[[sqlite3.Connection], Any]", "Callable[[Any], None]", "asyncio.Future[Any]"]
+CHECKPOINT_CHANGES = 20_000
+"""Row changes between checkpoints: some 20 MB of log, a second of full load or ten of an ordinary one."""
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.OperationalError:
+        # A full disk shows at the next commit, which is where somebody waits for an answer.
+        logging.getLogger(__name__).warning("checkpoint failed; the log keeps everything", exc_info=True)
+
+
+def _lock_file(path: Path) -> int:
+    """Take the file for this process.
+
+    Raises:
+        StoreInUse: if another router has it.
+        StoreUnavailable: if the folder cannot be written.
+    """
+    try:
+        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write beside {path}: {error.strerror}; is the folder there?") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreInUse(f"{path} is in use by another router; stop it or choose another PAYROUTER_DATA") from None
+    return lock

@@ -1,0 +1,247 @@
+"""The dispatcher: claims what can be sent, writes the intent, sends, and turns each outcome into its consequence.
+
+The one `match` over outcomes is `_ended`. There is no retry loop: a refused payment goes back to the queue, which
+is the retry; an unknown one is pinned and handed to `pins.Pins`, which repeats it where it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, assert_never
+
+from payrouter.application.pins import Pins
+from payrouter.application.recorder import Recorder
+from payrouter.domain.attempt import Charged, FailedAttempt, Intent, Invalid, Outcome, Refused, Unknown
+from payrouter.domain.errors import StoreUnavailable
+from payrouter.domain.events import AttemptFailed, PaymentBuried, Recovered, StandingChanged, StoreFailed
+from payrouter.domain.ledger import Settlement
+from payrouter.domain.payment import PaymentEvent
+from payrouter.domain.routing import Send, Wait
+
+if TYPE_CHECKING:
+    from payrouter.domain.attempt import Delivery
+    from payrouter.domain.board import ProcessorBoard, ProcessorView, Standing
+    from payrouter.domain.routing import Decision, Policy
+    from payrouter.ports.clock import Clock
+    from payrouter.ports.events import EventSink
+    from payrouter.ports.gateway import ProcessorGateway
+    from payrouter.ports.ledger import Ledger
+    from payrouter.ports.queue import PaymentQueue
+
+CLAIM_AT_ONCE = 64
+"""Deliveries per claim: enough to share one commit, few enough to be one short turn on the loop."""
+
+SEND_AT_ONCE = 16
+"""Attempts sent before the loop gets a turn: accepting has the right of way."""
+
+MOST_UNRECORDED = 2048
+"""Outcomes that may wait for the store before claiming stops (I7)."""
+
+ORPHANS_EVERY_S = 1.0
+STORE_RETRY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What dispatching needs from the outside."""
+
+    queue: PaymentQueue
+    ledger: Ledger
+    gateway: ProcessorGateway
+    clock: Clock
+    events: EventSink
+
+
+class Dispatcher:
+    """Moves payments from the queue to processors and outcomes into the books.
+
+    `boards` are cheapest first, by processor name.
+    """
+
+    def __init__(self, ports: Ports, boards: dict[str, ProcessorBoard], policy: Policy) -> None:
+        self._queue = ports.queue
+        self._gateway = ports.gateway
+        self._clock = ports.clock
+        self._events = ports.events
+        self._boards = boards
+        self._policy = policy
+        self._recorder = Recorder(ports.queue, ports.ledger, ports.events)
+        self._pins = Pins(boards, ports.clock, self._send)
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._in_flight = 0
+        self._standings: dict[str, Standing] = {}
+
+    # -- life
+
+    async def run(self) -> None:
+        """Dispatch until cancelled; recover first what a dead predecessor left (I6)."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._recorder.run())
+            await self._adopt_orphans()
+            self._events.publish(Recovered(self._in_flight + self._pins.waiting, self._queue.waiting()))
+            tasks.create_task(self._pins.run())
+            tasks.create_task(self._watch_orphans())
+            tasks.create_task(self._claim_forever())
+
+    async def drain(self, within_s: float) -> bool:
+        """Claim nothing more and let what is in flight finish; True when all of it did."""
+        self._stopping = True
+        self._pins.stop()
+        self.wake()
+        end_s = self._clock.monotonic_s() + within_s
+        while (self._in_flight or self._recorder.unrecorded) and self._clock.monotonic_s() < end_s:
+            await asyncio.sleep(0.01)
+        return not (self._in_flight or self._recorder.unrecorded)
+
+    def wake(self) -> None:
+        """Something changed: a payment came, a permit is free, a processor has news."""
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Everything was purged: pinned payments exist no more."""
+        self._pins.clear()
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts out now."""
+        return self._in_flight
+
+    async def _watch_orphans(self) -> None:
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY_S)
+            if not self._stopping:
+                await self._adopt_orphans()
+                self.wake()
+
+    async def _adopt_orphans(self) -> None:
+        for intent in await self._queue.orphans():
+            self._pins.add(intent)
+
+    # -- claim, route, intent
+
+    async def _claim_forever(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            look_again_s = await self._claim_once()
+            if look_again_s is None:
+                continue
+            try:
+                async with asyncio.timeout(look_again_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _claim_once(self) -> float | None:
+        """Send what can be sent now; return after how many seconds to look again, None for at once."""
+        oldest_us = self._queue.oldest_waiting_us()
+        if oldest_us is None:
+            return 60.0
+        if self._recorder.unrecorded >= MOST_UNRECORDED:
+            return 0.01
+        now_s = self._clock.monotonic_s()
+        views = self._views(now_s)
+        decision = self._route(oldest_us, views, now_s)
+        if isinstance(decision, Wait):
+            return max(decision.until_s - now_s, 0.001)
+        room = 1 if decision.probe else self._boards[decision.processor].limiter.free
+        deliveries = await self._queue.claim(min(max(room, 1), CLAIM_AT_ONCE))
+        await self._begin_and_send(deliveries)
+        return None
+
+    def _views(self, now_s: float) -> list[ProcessorView]:
+        views = [board.view(now_s) for board in self._boards.values()]
+        for view in views:
+            name = view.processor.name
+            before = self._standings.get(name)
+            if before is not view.standing:
+                self._standings[name] = view.standing
+                if before is not None:
+                    self._events.publish(StandingChanged(name, before, view.standing, view.expected_ms))
+        return views
+
+    def _route(self, accepted_us: int, views: list[ProcessorView], now_s: float) -> Decision:
+        age_s = max(0.0, (self._clock.now_us() - accepted_us) / 1_000_000)
+        return self._policy.route(age_s, self._queue.waiting(), views, now_s)
+
+    async def _begin_and_send(self, deliveries: list[Delivery]) -> None:
+        now_s = self._clock.monotonic_s()
+        chosen: list[tuple[Intent, bool]] = []
+        for index, delivery in enumerate(deliveries):
+            decision = self._route(delivery.accepted_us, self._views(now_s), now_s)
+            if isinstance(decision, Wait):
+                # Those behind it are younger, and would wait at least as long.
+                self._queue.release(deliveries[index:])
+                break
+            chosen.append(self._take(delivery, decision, now_s))
+        if not chosen:
+            return
+        try:
+            written = await self._queue.begin([intent for intent, _ in chosen])
+        except StoreUnavailable as error:
+            self._events.publish(StoreFailed("writing intents", str(error)))
+            for intent, probe in chosen:
+                self._boards[intent.processor].cancelled(probe=probe)
+            self._queue.release([intent.delivery for intent, _ in chosen])
+            await asyncio.sleep(STORE_RETRY_S)
+            return
+        for index, ((intent, probe), mine) in enumerate(zip(chosen, written, strict=True)):
+            if not mine:
+                self._boards[intent.processor].cancelled(probe=probe)
+                continue
+            if index and index % SEND_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            self._post(intent, probe=probe)
+
+    def _take(self, delivery: Delivery, decision: Send, now_s: float) -> tuple[Intent, bool]:
+        """Take a permit and fix the attempt's instant (I5)."""
+        probe = self._boards[decision.processor].started(now_s, counts_as_probe=decision.probe)
+        intent = Intent(delivery, decision.processor, self._clock.now_us(), decision.reason.encode())
+        return intent, probe
+
+    # -- send, outcome
+
+    def _send(self, intent: Intent) -> None:
+        """Repeat a pinned attempt: same processor, same instant."""
+        probe = self._boards[intent.processor].started(self._clock.monotonic_s())
+        self._post(intent, probe=probe, pinned=True)
+
+    def _post(self, intent: Intent, *, probe: bool, pinned: bool = False) -> None:
+        self._in_flight += 1
+        sent_s = self._clock.monotonic_s()
+        self._gateway.send(intent, partial(self._ended, intent, sent_s, probe, pinned))
+
+    def _ended(self, intent: Intent, sent_s: float, probe: bool, pinned: bool, outcome: Outcome) -> None:  # noqa: FBT001
+        """Turn an outcome into its consequence. The only place that does."""
+        self._in_flight -= 1
+        now_s = self._clock.monotonic_s()
+        latency_ms = (now_s - sent_s) * 1000
+        self._boards[intent.processor].ended(outcome, now_s, latency_ms, probe=probe)
+        if pinned and isinstance(outcome, Charged | Invalid):
+            self._pins.resolved(intent.delivery.correlation_id)
+        match outcome:
+            case Charged():
+                self._recorder.settle(Settlement(intent, self._clock.now_us(), latency_ms))
+            case Refused(_, detail) if pinned:
+                # I6: refused now, but the earlier attempt may still be asleep over there.
+                self._fail(intent, PaymentEvent.REFUSED, detail)
+                self._pins.add(intent)
+            case Refused(_, detail):
+                self._fail(intent, PaymentEvent.REFUSED, detail)
+            case Unknown(detail):
+                self._fail(intent, PaymentEvent.UNKNOWN, detail)
+                self._pins.add(intent)
+            case Invalid(detail):
+                self._fail(intent, PaymentEvent.INVALID, detail)
+                self._events.publish(PaymentBuried(intent.delivery.correlation_id, intent.processor, detail))
+            case _:
+                assert_never(outcome)
+        self.wake()
+
+    def _fail(self, intent: Intent, event: PaymentEvent, detail: str) -> None:
+        self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))
+        self._events.publish(
+            AttemptFailed(intent.delivery.correlation_id, intent.processor, event.value, detail)
+        )

@@ -1,0 +1,85 @@
+"""Writing outcomes into the books, in batches, until it has worked.
+
+After a charge the ledger write may fail. The charge is a fact then: it is written again and again, never re-sent
+as new and never dropped; should we die first, the standing intent is repeated and answered `422`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from payrouter.domain.errors import StoreUnavailable
+from payrouter.domain.events import PaymentsSettled, StoreFailed
+
+if TYPE_CHECKING:
+    from payrouter.domain.attempt import FailedAttempt
+    from payrouter.domain.ledger import Settlement
+    from payrouter.ports.events import EventSink
+    from payrouter.ports.ledger import Ledger
+    from payrouter.ports.queue import PaymentQueue
+
+RETRY_S = 0.25
+
+
+class Recorder:
+    """Settlements and failed attempts waiting to be durable. The dispatcher bounds how many."""
+
+    def __init__(self, queue: PaymentQueue, ledger: Ledger, events: EventSink) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._events = events
+        self._settlements: list[Settlement] = []
+        self._failures: list[FailedAttempt] = []
+        self._writing = 0
+        self._wake = asyncio.Event()
+
+    @property
+    def unrecorded(self) -> int:
+        """Outcomes that are not durable yet."""
+        return len(self._settlements) + len(self._failures) + self._writing
+
+    def settle(self, settlement: Settlement) -> None:
+        """Take a charge."""
+        self._settlements.append(settlement)
+        self._wake.set()
+
+    def fail(self, failure: FailedAttempt) -> None:
+        """Take an attempt that did not charge."""
+        self._failures.append(failure)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write batch after batch, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            settlements, self._settlements = self._settlements, []
+            failures, self._failures = self._failures, []
+            self._writing = len(settlements) + len(failures)
+            if settlements:
+                await self._until_written(settlements)
+            if failures:
+                await self._until_concluded(failures)
+            self._writing = 0
+
+    async def _until_written(self, settlements: list[Settlement]) -> None:
+        while True:
+            try:
+                written = await self._ledger.settle(settlements)
+            except StoreUnavailable as error:
+                self._events.publish(StoreFailed("settling", str(error)))
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._events.publish(PaymentsSettled(sum(written)))
+                return
+
+    async def _until_concluded(self, failures: list[FailedAttempt]) -> None:
+        while True:
+            try:
+                await self._queue.conclude(failures)
+            except StoreUnavailable as error:
+                self._events.publish(StoreFailed("recording failed attempts", str(error)))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return

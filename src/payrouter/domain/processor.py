@@ -1,0 +1,29 @@
+"""A payment processor as the operator describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Name, base URL and fee (the share of an amount it keeps: `Decimal("0.05")` is 5 %).
+
+    `admin_token` opens the processor's own books to an audit.
+    """
+
+    name: str
+    url: str
+    fee: Decimal
+    admin_token: str = "123"  # noqa: S105 - the processors' documented initial token
+
+    @property
+    def fee_percent(self) -> str:
+        """The fee for people: `5 %`."""
+        return f"{(self.fee * 100).normalize():f} %"
+
+
+def by_fee(processors: tuple[Processor, ...]) -> tuple[Processor, ...]:
+    """Return processors cheapest first; equal fees keep the operator's order."""
+    return tuple(sorted(processors, key=lambda processor: processor.fee))

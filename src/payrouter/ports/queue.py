@@ -1,0 +1,90 @@
+"""The durable queue of payments and the intents that guard them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
+    from payrouter.domain.payment import Payment
+
+
+class Acceptance(Enum):
+    """What became of a payment handed in. `ACCEPTED` and `DUPLICATE` are durable; `CONFLICT` has another amount."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A payment that can never succeed as it is. `pinned_to` names where an earlier attempt is unresolved."""
+
+    correlation_id: str
+    amount_minor: int
+    accepted_us: int
+    reason: str
+    pinned_to: str | None
+
+
+class PaymentQueue(Protocol):
+    """Every method that changes something returns only once it is durable, or raises `StoreUnavailable`.
+
+    A receipt is fenced: whatever is done with one that is not the newest for its payment has no effect.
+    """
+
+    async def accept(self, payments: Sequence[Payment]) -> list[Acceptance]:
+        """Make payments durable; one answer per payment, in order."""
+        ...
+
+    async def claim(self, limit: int) -> list[Delivery]:
+        """Take up to `limit` waiting payments, oldest first; empty when none waits."""
+        ...
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give claimed payments back unsent; they keep their place in the queue."""
+        ...
+
+    async def begin(self, intents: Sequence[Intent]) -> list[bool]:
+        """Write intents before they are sent. False where the receipt is stale or an intent already stands."""
+        ...
+
+    async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
+        """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says.
+
+        Refused: the intent goes, the payment is back in its place. Unknown: the intent stands. Invalid: dead letter.
+        """
+        ...
+
+    async def orphans(self) -> list[Intent]:
+        """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts.
+
+        At start that is what a dead predecessor left; later, what an operator sent again. Cheap when empty.
+        """
+        ...
+
+    def waiting(self) -> int:
+        """Return how many payments wait unclaimed or are claimed and unsent."""
+        ...
+
+    def oldest_waiting_us(self) -> int | None:
+        """Return when the next claimable payment was accepted; None when nothing waits."""
+        ...
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        ...
+
+    async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
+        """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
+        ...
+
+    async def purge(self) -> None:
+        """Forget every payment, intent, ledger row and claim."""
+        ...

@@ -1,0 +1,258 @@
+"""`python -m payrouter_lab.bench`: the benchmarks' command line.
+
+Exit codes: 0 all is well, 1 the last contender lost, doubled or misreported something (or broke a limit), 2
+the benchmark itself did not run.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+from rich.console import Console
+
+from payrouter_lab.bench import backlog as backlogs
+from payrouter_lab.bench import challenge, flood, schedule, summaries
+from payrouter_lab.bench.bed import PAYROUTER, REFERENCE, RESULTS, Contender, work_directory
+from payrouter_lab.bench.calls import CallError
+from payrouter_lab.bench.k6 import LoadError
+from payrouter_lab.bench.processes import ChildError
+from payrouter_lab.bench.tables import Row, comparison, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+
+class Verdict(Protocol):
+    """What every result of a contender says: whether all is well, and what is not."""
+
+    @property
+    def findings(self) -> list[str]:
+        """What is wrong, a line each; empty when nothing is."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether all is well."""
+
+
+Result = TypeVar("Result", bound=Verdict)
+FILL = "payrouter_lab.bench.fill:fill_ledger"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False, soft_wrap=True)
+
+Runs = Annotated[int, typer.Option(min=1, help="runs per contender; the table shows medians")]
+NoReference = Annotated[bool, typer.Option("--no-reference", help="measure the router only")]
+NoRouter = Annotated[bool, typer.Option("--no-router", help="measure the reference only")]
+TargetUrl = Annotated[
+    str | None, typer.Option(help="measure what listens there instead, with processors on 8001 and 8002")
+]
+Keep = Annotated[Path | None, typer.Option(help="keep logs and data of every run in this directory")]
+Directory = Annotated[Path, typer.Option("--dir", help="where runs keep their files meanwhile; on a disk")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="write every run's figures to this file")]
+Rate = Annotated[float, typer.Option(min=1, help="payments per second")]
+Seconds = Annotated[float, typer.Option(min=1, help="length of each measurement")]
+Connections = Annotated[int, typer.Option(min=1, max=1024, help="connections of the generator")]
+
+
+@app.callback()
+def bench() -> None:
+    """Benchmarks, beside a do-nothing reference. All traffic stays on this machine."""
+
+
+def contenders(*, no_reference: bool, no_router: bool, target: str | None) -> list[Contender]:
+    """Return who is measured, the reference first.
+
+    Raises:
+        ChildError: if nobody is left.
+    """
+    found = [] if no_reference else [Contender(REFERENCE)]
+    if target is not None:
+        found.append(Contender("target", url=target))
+    elif not no_router:
+        found.append(Contender(PAYROUTER))
+    if not found:
+        raise ChildError("nobody to measure: --no-reference and --no-router were both given")
+    return found
+
+
+def measure(
+    name: str,
+    who: Sequence[Contender],
+    runs: int,
+    files: tuple[Path, Path | None],
+    run_one: Callable[[Contender, Path], Result],
+) -> dict[str, list[Result]]:
+    """Run every contender in turn, `runs` times; `files` is where runs work and where they are kept."""
+    directory, keep = files
+    results: dict[str, list[Result]] = {contender.name: [] for contender in who}
+    for run in range(1, runs + 1):
+        for contender in who:
+            console.print(f"[bold]{name}[/], run {run} of {runs}: {contender.name}")
+            with work_directory(f"{name}-{contender.name}-{run}", keep=keep, parent=directory) as work:
+                result = run_one(contender, work)
+            results[contender.name].append(result)
+            for finding in result.findings:
+                console.print(f"  [red]{finding}[/]")
+    return results
+
+
+def report(
+    name: str, title: str, rows: Sequence[Row[Result]], results: Mapping[str, list[Result]], file: Path | None
+) -> None:
+    """Print the table, write the file, and exit with 1 unless the last contender's runs were all sound."""
+    console.print(comparison(title, rows, results))
+    if file is not None:
+        write_json(file, name, results)
+    if not all(result.sound for result in list(results.values())[-1]):
+        raise typer.Exit(1)
+
+
+@app.command("schedule")
+def run_schedule(  # noqa: PLR0913 - one parameter per option
+    file: Annotated[Path, typer.Argument(help="a schedule, such as bench/schedules/published.toml")],
+    *,
+    runs: Runs = 1,
+    seed: Annotated[int | None, typer.Option(help="draw the stages from this, where the file draws")] = None,
+    no_reference: NoReference = False,
+    no_router: NoRouter = False,
+    target: TargetUrl = None,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+    trace: Annotated[bool, typer.Option(help="with --keep: p99 each five seconds (costs CPU)")] = False,
+) -> None:
+    """Run a schedule as the challenge does, score it, and compare the books id by id."""
+    plan = schedule.load(file, seed=seed)
+    results = measure(
+        plan.name,
+        contenders(no_reference=no_reference, no_router=no_router, target=target),
+        runs,
+        (directory, keep),
+        lambda contender, work: challenge.run_challenge(plan, contender, work, console.print, trace=trace),
+    )
+    report(plan.name, f"schedule {plan.name}, medians of {runs}", challenge.ROWS, results, json_file)
+
+
+@app.command("flood")
+def run_flood(  # noqa: PLR0913 - one parameter per option
+    *,
+    payments: Annotated[int, typer.Option(min=1, help="how many, as fast as they are accepted")] = 30_000,
+    connections: Connections = 64,
+    runs: Runs = 1,
+    no_reference: NoReference = False,
+    no_router: NoRouter = False,
+    target: TargetUrl = None,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+) -> None:
+    """Send payments as fast as they are accepted, and measure until all are settled."""
+    results = measure(
+        "flood",
+        contenders(no_reference=no_reference, no_router=no_router, target=target),
+        runs,
+        (directory, keep),
+        lambda contender, work: flood.run_load(contender, work, payments, connections=connections),
+    )
+    title = f"flood of {payments} over {connections} connections, medians of {runs}"
+    report("flood", title, flood.FLOOD_ROWS, results, json_file)
+
+
+@app.command("steady")
+def run_steady(  # noqa: PLR0913 - one parameter per option
+    *,
+    rate: Rate = 550,
+    seconds: Seconds = 20,
+    connections: Connections = 64,
+    runs: Runs = 1,
+    no_reference: NoReference = False,
+    no_router: NoRouter = False,
+    target: TargetUrl = None,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+) -> None:
+    """Send at a fixed rate, whatever the answers do, and measure how long accepting takes."""
+    count = round(rate * seconds)
+    results = measure(
+        "steady",
+        contenders(no_reference=no_reference, no_router=no_router, target=target),
+        runs,
+        (directory, keep),
+        lambda contender, work: flood.run_load(contender, work, count, rate=rate, connections=connections),
+    )
+    report(
+        "steady", f"{rate:g}/s for {seconds:g} s, medians of {runs}", flood.STEADY_ROWS, results, json_file
+    )
+
+
+@app.command("backlog")
+def run_backlog(  # noqa: PLR0913 - one parameter per option
+    *,
+    payments: Annotated[
+        int, typer.Option(min=1, help="how many wait while both processors fail")
+    ] = 1_000_000,
+    rate: Rate = 550,
+    seconds: Seconds = 15,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+) -> None:
+    """Let payments pile up, measure accepting, kill the router, restart it, drain, compare the books."""
+    results = measure(
+        "backlog",
+        [Contender(PAYROUTER)],
+        1,
+        (directory, keep),
+        lambda _contender, work: backlogs.run_backlog(work, payments, rate, seconds, console),
+    )
+    report("backlog", f"backlog of {payments}", backlogs.ROWS, results, json_file)
+
+
+@app.command("summary")
+def run_summary(  # noqa: PLR0913 - one parameter per option
+    *,
+    small: Annotated[int, typer.Option(min=1, help="settled payments in the small ledger")] = 50_000,
+    large: Annotated[int, typer.Option(min=1, help="settled payments in the large one")] = 5_000_000,
+    asks: Annotated[int, typer.Option(min=1, help="summaries asked for per kind of window")] = 1000,
+    seed: Annotated[int, typer.Option(help="draws the windows")] = 1,
+    fill: Annotated[str, typer.Option(help="module:function that fills a data file")] = FILL,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the summary's latency over a small ledger and a large one, by kind of window."""
+    fill_ledger = summaries.find_fill(fill)
+    results = {}
+    for count in (small, large):
+        console.print(f"[bold]summary[/] over {count} settled payments")
+        with work_directory(f"summary-{count}", keep=keep, parent=directory) as work:
+            results[f"{count}"] = [summaries.measure_summaries(work, count, asks, fill_ledger, seed)]
+    console.print(comparison(f"summary latency, {asks} asks per kind", summaries.rows(), results))
+    if json_file is not None:
+        write_json(json_file, "summary", results)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave by way of every `with`, so that what was started is ended."""
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        app()
+    except (schedule.ScheduleError, LoadError, ChildError, CallError) as error:
+        text = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The test bed: two simulated processors and the contender between them, started fresh and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from payrouter_lab.bench.calls import Processor, Target
+from payrouter_lab.bench.k6 import ROOT
+from payrouter_lab.bench.processes import Child, ChildError, free_port, wait_for_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from payrouter_lab.bench.processes import Usage
+
+TOKEN = "123"
+FEES = {"default": Decimal("0.05"), "fallback": Decimal("0.15")}
+RESULTS = ROOT / "bench" / "results"
+# Where a contender that somebody else started expects the processors (the contract, section 2).
+CHALLENGE_PORTS = {"default": 8001, "fallback": 8002}
+REFERENCE = "reference"
+PAYROUTER = "payrouter"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What is measured: the reference, our router, or whatever listens at `url`."""
+
+    name: str
+    url: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further settings (`PAYROUTER_...`) for the router."""
+
+
+@dataclass(slots=True)
+class Bed:
+    """One started test bed. `child` is None when somebody else started the contender."""
+
+    contender: Contender
+    directory: Path
+    fees: Mapping[str, Decimal]
+    ports: dict[str, int]
+    processors: dict[str, Processor]
+    target: Target
+    child: Child | None = None
+    token: str = TOKEN
+
+    def start(self) -> None:
+        """Start the contender; after `child.kill()`, once more on the same data."""
+        port = urlsplit(self.target.url).port or 0
+        urls = {name: processor.url for name, processor in self.processors.items()}
+        if self.contender.name == REFERENCE:
+            argv = [
+                "-m",
+                "payrouter_lab.bench.reference",
+                "--port",
+                str(port),
+                "--processor",
+                urls["default"],
+            ]
+            environment: dict[str, str] = {}
+        else:
+            argv = ["-m", "payrouter", "serve"]
+            environment = self._settings(port, urls)
+        self.child = Child(
+            self.contender.name, [sys.executable, *argv], directory=self.directory, env=environment
+        )
+
+    def usage(self) -> Usage | None:
+        """Return what the contender has used since it was started; None if somebody else started it."""
+        return self.child.usage() if self.child is not None else None
+
+    def stop(self) -> None:
+        """End the contender, if it is ours."""
+        if self.child is not None:
+            self.child.stop()
+
+    def _settings(self, port: int, urls: Mapping[str, str]) -> dict[str, str]:
+        processors = [
+            {"name": name, "url": url, "fee": str(self.fees[name]), "admin_token": TOKEN}
+            for name, url in urls.items()
+        ]
+        return {
+            "PAYROUTER_PROCESSORS": msgspec.json.encode(processors).decode(),
+            "PAYROUTER_DATA": str(self.database),
+            "PAYROUTER_BIND": f"127.0.0.1:{port}",
+            "PAYROUTER_ALLOW_PURGE": "true",
+            **self.contender.settings,
+        }
+
+    @property
+    def database(self) -> Path:
+        """The router's data file."""
+        return self.directory / "payrouter.db"
+
+    def wait_until_up(self) -> None:
+        """Return once the contender listens."""
+        if self.child is not None:
+            wait_for_port(self.child, urlsplit(self.target.url).port or 0)
+
+    def configure(self, *, delay_ms: int = 0, failing: bool = False) -> None:
+        """Set how both processors behave from now on."""
+        for processor in self.processors.values():
+            processor.configure(delay_ms=delay_ms, failing=failing)
+
+
+@contextlib.contextmanager
+def started_bed(
+    contender: Contender,
+    directory: Path,
+    fees: Mapping[str, Decimal],
+    *,
+    prepare: Callable[[Bed], None] | None = None,
+) -> Iterator[Bed]:
+    """Start two empty, healthy processors and an empty contender; end them all on leaving.
+
+    `prepare` may fill the contender's data file before it starts; then its books are not purged.
+
+    Raises:
+        ChildError: if one of them does not start.
+    """
+    if contender.url is None:
+        ports = {name: free_port() for name in fees}
+        url = f"http://127.0.0.1:{free_port()}"
+    else:
+        ports, url = CHALLENGE_PORTS, contender.url
+    with contextlib.ExitStack() as stack:
+        for name, port in ports.items():
+            argv = [sys.executable, "-m", "payrouter_lab.simulator", "--port", str(port)]
+            argv += ["--name", name, "--fee", str(fees[name]), "--token", TOKEN]
+            wait_for_port(stack.enter_context(Child(f"processor-{name}", argv, directory=directory)), port)
+        processors = {name: Processor(f"http://127.0.0.1:{port}", TOKEN) for name, port in ports.items()}
+        bed = Bed(contender, directory, fees, ports, processors, Target(url))
+        bed.configure()
+        for processor in processors.values():
+            processor.purge()
+        if contender.url is None:
+            if prepare is not None:
+                prepare(bed)
+            bed.start()
+            stack.callback(bed.stop)
+        bed.wait_until_up()
+        if prepare is None:
+            bed.target.purge()
+        yield bed
+
+
+@contextlib.contextmanager
+def work_directory(label: str, *, keep: Path | None, parent: Path = RESULTS) -> Iterator[Path]:
+    """Yield a fresh directory on a disk; removed on leaving unless it is to be kept, or something went wrong.
+
+    Raises:
+        ChildError: if the directory is in memory, where making data durable costs nothing.
+    """
+    if keep is not None:
+        directory = keep.absolute() / label
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+    else:
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=parent))
+    if file_system(directory) in {"tmpfs", "ramfs"}:
+        raise ChildError(f"{directory} is in memory, where fsync costs nothing: choose another with --dir")
+    try:
+        yield directory
+    except Exception as error:
+        keep = directory
+        error.add_note(f"logs are kept in {directory}")
+        raise
+    finally:
+        if keep is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that holds `path`, such as `ext4`."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [mount for mount in mounts if path.is_relative_to(mount[1].encode().decode("unicode_escape"))]
+    return max(holding, key=lambda mount: len(mount[1]))[2] if holding else os.name
