@@ -139,7 +139,7 @@ function differences(found) {
     return [found.error];
   }
   return config.processors.flatMap(({ name }, i) => {
-    const ours = found.ours[name];
+    const ours = found.ours[name] || {};
     const theirs = found.theirs[i];
     const same =
       ours.totalRequests === theirs.totalRequests &&

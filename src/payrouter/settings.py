@@ -96,9 +96,9 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
 
 
 def _unknown(name: str) -> str:
-    known = [PREFIX + key.upper() for key in _PARSERS]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    known = {key.upper(): PREFIX + key.upper() for key in _PARSERS}
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    hint = f"did you mean {known[close[0]]}?" if close else f"known are {', '.join(known.values())}"
     return f"{name} is not a setting ({hint})"
 
 

@@ -9,41 +9,27 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from payrouter_lab.bench import backlog as backlogs
 from payrouter_lab.bench import challenge, flood, schedule, summaries
-from payrouter_lab.bench.bed import PAYROUTER, REFERENCE, RESULTS, Contender, work_directory
+from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.k6 import LoadError
 from payrouter_lab.bench.processes import ChildError
-from payrouter_lab.bench.tables import Row, comparison, write_json
+from payrouter_lab.bench.session import console, contenders, measure, report
+from payrouter_lab.bench.tables import comparison, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
 
-class Verdict(Protocol):
-    """What every result of a contender says: whether all is well, and what is not."""
-
-    @property
-    def findings(self) -> list[str]:
-        """What is wrong, a line each; empty when nothing is."""
-
-    @property
-    def sound(self) -> bool:
-        """Whether all is well."""
-
-
-Result = TypeVar("Result", bound=Verdict)
 FILL = "payrouter_lab.bench.fill:fill_ledger"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(highlight=False, soft_wrap=True)
 
 Runs = Annotated[int, typer.Option(min=1, help="runs per contender; the table shows medians")]
 NoReference = Annotated[bool, typer.Option("--no-reference", help="measure the router only")]
@@ -62,54 +48,6 @@ Connections = Annotated[int, typer.Option(min=1, max=1024, help="connections of 
 @app.callback()
 def bench() -> None:
     """Benchmarks, beside a do-nothing reference. All traffic stays on this machine."""
-
-
-def contenders(*, no_reference: bool, no_router: bool, target: str | None) -> list[Contender]:
-    """Return who is measured, the reference first.
-
-    Raises:
-        ChildError: if nobody is left.
-    """
-    found = [] if no_reference else [Contender(REFERENCE)]
-    if target is not None:
-        found.append(Contender("target", url=target))
-    elif not no_router:
-        found.append(Contender(PAYROUTER))
-    if not found:
-        raise ChildError("nobody to measure: --no-reference and --no-router were both given")
-    return found
-
-
-def measure(
-    name: str,
-    who: Sequence[Contender],
-    runs: int,
-    files: tuple[Path, Path | None],
-    run_one: Callable[[Contender, Path], Result],
-) -> dict[str, list[Result]]:
-    """Run every contender in turn, `runs` times; `files` is where runs work and where they are kept."""
-    directory, keep = files
-    results: dict[str, list[Result]] = {contender.name: [] for contender in who}
-    for run in range(1, runs + 1):
-        for contender in who:
-            console.print(f"[bold]{name}[/], run {run} of {runs}: {contender.name}")
-            with work_directory(f"{name}-{contender.name}-{run}", keep=keep, parent=directory) as work:
-                result = run_one(contender, work)
-            results[contender.name].append(result)
-            for finding in result.findings:
-                console.print(f"  [red]{finding}[/]")
-    return results
-
-
-def report(
-    name: str, title: str, rows: Sequence[Row[Result]], results: Mapping[str, list[Result]], file: Path | None
-) -> None:
-    """Print the table, write the file, and exit with 1 unless the last contender's runs were all sound."""
-    console.print(comparison(title, rows, results))
-    if file is not None:
-        write_json(file, name, results)
-    if not all(result.sound for result in list(results.values())[-1]):
-        raise typer.Exit(1)
 
 
 @app.command("schedule")

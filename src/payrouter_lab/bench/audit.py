@@ -67,8 +67,8 @@ def _differences(bed: Bed, query: dict[str, str]) -> list[str]:
     found = []
     for name, processor in bed.processors.items():
         theirs = processor.total(**query)
-        if ours[name] != theirs:
-            found.append(f"{window}, {name}: ours {ours[name]}, theirs {theirs}")
+        if ours.get(name) != theirs:
+            found.append(f"{window}, {name}: ours {ours.get(name)}, theirs {theirs}")
     return found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from payrouter_lab.bench.bed import Bed
-    from payrouter_lab.bench.generator import Outcome
+    from payrouter_lab.bench.jobs import Outcome
 
 LIMIT_RATIO = 1.5
 RESTART_WITHIN_S = 300.0

@@ -157,7 +157,10 @@ def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run
         inconsistent=bool(failed_audits),
     )
     before, after = usage
-    share = {name: 100 * found.count / count if count else 0.0 for name, found in settled.items()}
+    share = {
+        name: 100 * settled[name].count / count if name in settled and count else 0.0
+        for name in schedule.fees
+    }
     return ChallengeResult(
         accepted=load.accepted,
         refused=len(load.console.refused),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from payrouter_lab.bench.bed import Bed
-    from payrouter_lab.bench.generator import Outcome
+    from payrouter_lab.bench.jobs import Outcome
     from payrouter_lab.bench.loads import Run
 
 POLL_S = 0.02

@@ -12,68 +12,19 @@ import sys
 import time
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import httptools
 import msgspec
 import uvloop
 
-from payrouter_lab.bench.ids import payment_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from payrouter_lab.bench.jobs import Job, Outcome, quantiles, requests
 
 PROGRESS_S = 0.5
 # A paced load that finds no idle connection opens another, up to this many; then payments wait their turn.
 MOST_CONNECTIONS = 1024
 # Requests of small jobs are made before the load begins, those of large ones meanwhile.
 PREPARED = 200_000
-
-
-class Job(msgspec.Struct, frozen=True):
-    """`count` payments to one address; `rate` per second, or unpaced when it is 0. Ids: see `ids`."""
-
-    port: int
-    count: int
-    salt: int
-    stream: int
-    amount: str = "19.90"
-    connections: int = 64
-    rate: float = 0.0
-    host: str = "127.0.0.1"
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of a job. Instants are of the machine's monotonic clock, shared by all processes."""
-
-    sent: int
-    """Payments 0 to `sent` - 1 were sent; fewer than asked for only if every connection broke."""
-    accepted: int
-    refused: list[int]
-    """Numbers of payments answered, but not `202`; in order."""
-    unanswered: list[int]
-    """Numbers of payments whose connection broke; in order."""
-    first_sent_s: float
-    last_answer_s: float
-    latency_ms: dict[str, float]
-    """p50, p90, p99 and max, from when a payment was sent, or should have been had a connection been idle."""
-    late_ms: float
-    """Paced: the p99 of how much later than planned a payment was sent."""
-
-    @property
-    def accepted_per_s(self) -> float:
-        """Accepted payments per second, from the first request to the last answer."""
-        return self.accepted / max(1e-9, self.last_answer_s - self.first_sent_s)
-
-
-def requests(job: Job) -> Iterator[bytes]:
-    """Yield the job's requests, ready to be written."""
-    head = f"POST /payments HTTP/1.1\r\nHost: {job.host}:{job.port}\r\nContent-Type: application/json\r\n"
-    body = '{"correlationId":"%s","amount":' + job.amount + "}"
-    length = len(body % payment_id(job.salt, job.stream, 0))
-    pattern = f"{head}Content-Length: {length}\r\n\r\n{body}"
-    for number in range(job.count):
-        yield (pattern % payment_id(job.salt, job.stream, number)).encode()
 
 
 class _Connection(asyncio.Protocol):
@@ -230,14 +181,6 @@ class Load:
             latency_ms=quantiles(self._latency),
             late_ms=quantiles(self._late)["p99"],
         )
-
-
-def quantiles(values: array[float] | list[float]) -> dict[str, float]:
-    """Return p50, p90, p99 and max; all 0 for no values."""
-    ordered = sorted(values) or [0.0]
-    last = len(ordered) - 1
-    named = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-    return {name: ordered[round(share * last)] for name, share in named.items()}
 
 
 def main() -> None:

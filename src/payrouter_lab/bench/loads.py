@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from payrouter_lab.bench.generator import Job, Outcome
 from payrouter_lab.bench.ids import payment_id
+from payrouter_lab.bench.jobs import Job, Outcome
 from payrouter_lab.bench.k6 import LoadError
 from payrouter_lab.bench.processes import Child
 

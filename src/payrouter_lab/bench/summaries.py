@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from payrouter_lab.bench.bed import FEES, PAYROUTER, Bed, Contender, started_bed
 from payrouter_lab.bench.calls import CallError
-from payrouter_lab.bench.generator import quantiles
+from payrouter_lab.bench.jobs import quantiles
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.bench.tables import Row
 

@@ -101,9 +101,7 @@ class Reply:
         else:
             framing = b"Content-Length: %d\r\n" % len(body)
         self.send_raw(
-            b"%bContent-Type: %b\r\n%b%bDate: %b\r\n"
-            % (STATUS_LINES[status], content_type, framing, extra, self._connection.server.date),
-            body,
+            b"%bContent-Type: %b\r\n%b%b" % (STATUS_LINES[status], content_type, framing, extra), body
         )
 
     def send_raw(self, head: bytes, body: bytes = b"") -> None:
@@ -272,12 +270,12 @@ class _Connection(asyncio.Protocol):
             return
         self.deadline = self.server.now() + self.server.limits.idle_s
         if keep_alive and not self.server.stopping:
-            transport.write(head + b"\r\n" + body)
+            transport.write(b"%bDate: %b\r\n\r\n%b" % (head, self.server.date, body))
             if self._waiting:
                 asyncio.get_running_loop().call_soon(self._next)
         else:
             self.closing = True
-            transport.write(head + b"Connection: close\r\n\r\n" + body)
+            transport.write(b"%bDate: %b\r\nConnection: close\r\n\r\n%b" % (head, self.server.date, body))
             transport.close()
         self.server.wake_drain()
 
@@ -300,7 +298,8 @@ class _Connection(asyncio.Protocol):
         if self.transport is None:
             return
         head, body = self.server.refusal(status, detail)
-        self.transport.write(head + b"".join(headers) + b"Connection: close\r\n\r\n" + body)
+        extra = b"".join(headers) + b"Date: %b\r\nConnection: close\r\n\r\n" % self.server.date
+        self.transport.write(head + extra + body)
         self.transport.close()
 
     def expire(self, now: float) -> None:
