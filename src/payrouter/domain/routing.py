@@ -133,8 +133,8 @@ class LeastCost:
     """The lowest fee that time allows.
 
     Cheapest first: usable takes it. Down: worth waiting for while the payment is younger than `patience_s`. Slow:
-    the next one now, waiting would not help. Full: worth waiting for unless the queue (backlog over capacity by
-    Little's law) is longer than patience. Nobody left: wait, and after patience take the fastest slow one, so
+    the next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
+    (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody left: wait, and after patience take the fastest slow one, so
     that a world without fast processors still settles.
     """
 
@@ -154,7 +154,7 @@ class LeastCost:
                 case Standing.DOWN if not impatient:
                     until_s = min(view.retry_s, now_s + self.patience_s - age_s)
                     return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
-                case Standing.FULL if not impatient and backlog <= self.patience_s * view.capacity_per_s:
+                case Standing.FULL if backlog <= self.patience_s * view.capacity_per_s:
                     return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
                 case _:
                     continue

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from payrouter_lab.bench.k6 import LoadResult
     from payrouter_lab.bench.processes import Usage
     from payrouter_lab.bench.schedule import Schedule
+    from payrouter_lab.bench.score import Total
 
     Say = Callable[[str], None]
 
@@ -141,46 +142,44 @@ def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run
     usage: tuple[Usage | None, Usage | None],
     since_s: float,
 ) -> ChallengeResult:
-    end = load.console.end or {}
-    settled = {name: total(found) for name, found in end["ours"].items()}
+    settled = {name: total(found) for name, found in (load.console.end or {})["ours"].items()}
     count = sum(found.count for found in settled.values())
-    failed_audits = [audit for audit in load.console.audits if audit["differences"]]
-    accepted, unanswered = load.console.ids(run.salt)
-    audit = audit_books(bed, accepted, unanswered, schedule.amount, since_s=since_s)
-    p99_ms = load.latency_ms["p(99)"]
+    audits = [found for found in load.console.audits if found["differences"]]
+    books = audit_books(bed, *load.console.ids(run.salt), schedule.amount, since_s=since_s)
+    p99_ms, accepted = load.latency_ms["p(99)"], load.accepted
     earned = score(
         settled,
         schedule.fees,
-        accepted=load.accepted,
+        accepted=accepted,
         amount=schedule.amount,
         p99_ms=p99_ms,
-        inconsistent=bool(failed_audits),
+        inconsistent=bool(audits),
     )
     before, after = usage
-    share = {
-        name: 100 * settled[name].count / count if name in settled and count else 0.0
-        for name in schedule.fees
-    }
     return ChallengeResult(
-        accepted=load.accepted,
+        accepted=accepted,
         refused=len(load.console.refused),
         profit=earned.profit,
         share_percent=earned.share_percent,
         margin=earned.margin,
         p99_ms=p99_ms,
         p50_ms=load.latency_ms["p(50)"],
-        inconsistencies=len(failed_audits),
-        lag=load.accepted - count,
-        default_percent=share["default"],
-        fallback_percent=share["fallback"],
-        lost=len(audit.report.lost),
-        doubled=len(audit.report.doubled),
-        uninvited=len(audit.report.uninvited),
-        differences=len(audit.differences),
-        cpu_s_per_1000=None
-        if not (before and after)
-        else 1000 * (after.cpu_s - before.cpu_s) / load.accepted,
+        inconsistencies=len(audits),
+        lag=accepted - count,
+        default_percent=_percent(settled.get("default"), count),
+        fallback_percent=_percent(settled.get("fallback"), count),
+        lost=len(books.report.lost),
+        doubled=len(books.report.doubled),
+        uninvited=len(books.report.uninvited),
+        differences=len(books.differences),
+        cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / accepted
+        if before and after and accepted
+        else None,
         peak_mb=after.peak_mb if after else None,
-        findings=[f"audit at {found['at_s']} s: {'; '.join(found['differences'])}" for found in failed_audits]
-        + audit.findings(),
+        findings=[f"audit at {found['at_s']} s: {'; '.join(found['differences'])}" for found in audits]
+        + books.findings(),
     )
+
+
+def _percent(part: Total | None, count: int) -> float:
+    return 100 * part.count / count if part and count else 0.0

@@ -1,0 +1,17 @@
+"""Hypothesis profiles: the same examples every time by default; `HYPOTHESIS_PROFILE=explore` looks for new ones."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("steady", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile(
+    "explore",
+    deadline=None,
+    max_examples=2000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
