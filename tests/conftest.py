@@ -1,4 +1,4 @@
-"""Hypothesis profiles: the same examples every time by default; `HYPOTHESIS_PROFILE=explore` looks for new ones."""
+"""How far Hypothesis looks: always the same examples, or with `HYPOTHESIS_PROFILE=explore` many new ones."""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.http.books import HttpBooks
 from payrouter.adapters.http.gateway import HttpGateway
+from payrouter.adapters.sqlite.books import SqliteBooks, send_again
+from payrouter.adapters.sqlite.file_report import FileReport, report_on
 from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
 from payrouter.adapters.sqlite.ledger import SqliteLedger
 from payrouter.adapters.sqlite.queue import SqliteQueue
@@ -24,14 +27,20 @@ from payrouter.domain.processor import Processor, by_fee
 from payrouter.domain.routing import LatencyRatio, LeastCost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from payrouter.domain.ledger import PaymentRecord, Totals
     from payrouter.domain.routing import Policy
+    from payrouter.domain.window import Window
     from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
     from payrouter.settings import Settings
+
+
+FLUSH_WITHIN_S = 0.5
+"""How long a reader waits for the latest answers to be durable; with the store away it reads what is there."""
 
 
 @dataclass(slots=True)
@@ -52,6 +61,16 @@ class Router:
     def processor_names(self) -> tuple[str, ...]:
         """Names, in the operator's order."""
         return tuple(one.name for one in self.processors)
+
+    async def summary(self, window: Window) -> dict[str, Totals]:
+        """Return totals by processor name, every answer received so far included."""
+        await self.dispatcher.flush(FLUSH_WITHIN_S)
+        return await self.ledger.summary(window)
+
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
+        """Return what is known of a payment, every answer received so far included."""
+        await self.dispatcher.flush(FLUSH_WITHIN_S)
+        return await self.ledger.find(correlation_id)
 
     async def purge(self) -> None:
         """Forget every payment, everywhere."""
@@ -111,3 +130,39 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
     finally:
         await gateway.close()
         store.close()
+
+
+# -- what the command line needs beside a router, running or not
+
+
+def open_books(settings: Settings) -> SqliteBooks:
+    """Return our books, for reading only; close them as a context manager does.
+
+    Raises:
+        StoreUnavailable, StoreIncompatible: there are none, or they are not ours.
+    """
+    return SqliteBooks(settings.data)
+
+
+def data_report(settings: Settings) -> FileReport:
+    """Return what can be said about the data file without writing to it."""
+    return report_on(settings.data)
+
+
+def retry_dead_letters(settings: Settings, correlation_ids: Sequence[str] | None) -> int:
+    """Send dead letters again (all when None) and return how many; a running router notices within seconds.
+
+    Raises:
+        InvalidInput: if one of them is no dead letter; then nothing was changed.
+    """
+    return send_again(settings.data, correlation_ids)
+
+
+@asynccontextmanager
+async def processor_books(settings: Settings, *, within_s: float = 15.0) -> AsyncIterator[HttpBooks]:
+    """Give the books of every configured processor; an answer may take `within_s`."""
+    books = HttpBooks(settings.processors, within_s=within_s)
+    try:
+        yield books
+    finally:
+        await books.close()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,9 @@ from payrouter.domain.payment import (
     next_state,
     parse_correlation_id,
 )
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 S, E = PaymentState, PaymentEvent
 

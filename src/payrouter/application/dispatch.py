@@ -100,6 +100,10 @@ class Dispatcher:
         """Something changed: a payment came, a permit is free, a processor has news."""
         self._wake.set()
 
+    async def flush(self, within_s: float) -> None:
+        """Return once the books hold every outcome received so far, or after `within_s` when the store is away."""
+        await self._recorder.flush(within_s)
+
     def forget(self) -> None:
         """Everything was purged: pinned payments exist no more."""
         self._pins.clear()

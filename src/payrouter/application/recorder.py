@@ -23,7 +23,12 @@ RETRY_S = 0.25
 
 
 class Recorder:
-    """Settlements and failed attempts waiting to be durable. The dispatcher bounds how many."""
+    """Outcomes waiting to be durable. The dispatcher bounds how many.
+
+    Nobody waits for them, so they gather for `gather_s`: one batch touches each roll-up and index page once.
+    """
+
+    gather_s = 0.02
 
     def __init__(self, queue: PaymentQueue, ledger: Ledger, events: EventSink) -> None:
         self._queue = queue
@@ -33,6 +38,8 @@ class Recorder:
         self._failures: list[FailedAttempt] = []
         self._writing = 0
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._flushed: list[asyncio.Future[None]] = []
 
     @property
     def unrecorded(self) -> int:
@@ -45,26 +52,47 @@ class Recorder:
         self._wake.set()
 
     def fail(self, failure: FailedAttempt) -> None:
-        """Take an attempt that did not charge."""
+        """Take an attempt that did not charge. Its payment can only be sent again once that is written: hurry."""
         self._failures.append(failure)
         self._wake.set()
+        self._hurry.set()
+
+    async def flush(self, within_s: float) -> None:
+        """Return once every outcome received so far is durable, or after `within_s` when the store is away."""
+        if not self.unrecorded:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushed.append(done)
+        self._wake.set()
+        self._hurry.set()
+        await asyncio.wait((done,), timeout=within_s)
 
     async def run(self) -> None:
         """Write batch after batch, for ever."""
         while True:
             await self._wake.wait()
-            self._wake.clear()
+            await self._gather()
             settlements, self._settlements = self._settlements, []
             failures, self._failures = self._failures, []
+            flushed, self._flushed = self._flushed, []
             self._writing = len(settlements) + len(failures)
-            if settlements:
-                await self._until_written(settlements)
-            if failures:
-                await self._until_concluded(failures)
+            await asyncio.gather(self._until_written(settlements), self._until_concluded(failures))
             self._writing = 0
+            for future in flushed:
+                if not future.done():
+                    future.set_result(None)
+
+    async def _gather(self) -> None:
+        try:
+            async with asyncio.timeout(self.gather_s):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+        self._hurry.clear()
 
     async def _until_written(self, settlements: list[Settlement]) -> None:
-        while True:
+        while settlements:
             try:
                 written = await self._ledger.settle(settlements)
             except StoreUnavailable as error:
@@ -75,7 +103,7 @@ class Recorder:
                 return
 
     async def _until_concluded(self, failures: list[FailedAttempt]) -> None:
-        while True:
+        while failures:
             try:
                 await self._queue.conclude(failures)
             except StoreUnavailable as error:

@@ -6,7 +6,7 @@ Parsing starts from the JSON text itself: a detour over a binary float would tur
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from payrouter.domain.errors import InvalidInput
 
@@ -43,7 +43,10 @@ def _parse_unusual(text: bytes) -> int:
         raise InvalidInput(f"amount must be a JSON number such as 19.90, got {_shown(text)}")
     if len(text) > _LONGEST_NUMBER:
         raise InvalidInput(f"amount has {len(text)} characters, which no amount needs; at most 2 decimals")
-    value = Decimal(text.decode())
+    try:
+        value = Decimal(text.decode())
+    except InvalidOperation:
+        raise InvalidInput(f"amount has an exponent which no amount needs, got {_shown(text)}") from None
     if value.adjusted() > 12:
         raise InvalidInput(f"amount must be at most {format_minor(MAX_MINOR)}, got {_shown(text)}")
     if int(value.as_tuple().exponent) < -2:

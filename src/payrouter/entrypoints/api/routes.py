@@ -144,7 +144,7 @@ class Api:
 
     async def _get_payment(self, request: Request, reply: Reply) -> None:
         text = request.path[len(b"/payments/") :].decode("ascii", "replace")
-        record = await self._router.ledger.find(parse_correlation_id(text))
+        record = await self._router.find(parse_correlation_id(text))
         if record is None:
             _problem(reply, 404, f"no payment {text} is known here")
         else:
@@ -152,7 +152,7 @@ class Api:
 
     async def _get_summary(self, request: Request, reply: Reply) -> None:
         bounds = _query(request, allowed=("from", "to"))
-        totals = await self._router.ledger.summary(parse_window(bounds.get("from"), bounds.get("to")))
+        totals = await self._router.summary(parse_window(bounds.get("from"), bounds.get("to")))
         reply.send(200, summary_body(self._router.processor_names, totals))
 
     async def _post_purge(self, request: Request, reply: Reply) -> None:  # noqa: ARG002

@@ -70,6 +70,9 @@ def run(settings: Settings, announce: Callable[[Address], None]) -> None:
     Raises:
         PayrouterError: if it cannot start; the text says why and what to do.
     """
+    import os, platform
+    from payrouter.adapters.scheduling import prefer_short_turns
+    if os.environ.get("SLICE"): print("slice", prefer_short_turns(platform.machine()))
     try:
         uvloop.run(serve_until_stopped(settings, announce))
     except* Exception as group:

@@ -13,7 +13,7 @@ import typer
 
 from payrouter import __version__
 from payrouter.domain.errors import InvalidSettings, PayrouterError
-from payrouter.entrypoints.cli import serve
+from payrouter.entrypoints.cli import audit, check, dead_letters, demo, serve, simulate, summary
 
 app = typer.Typer(
     name="payrouter",
@@ -24,6 +24,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("summary")(summary.summary)
+app.command("audit")(audit.audit)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command("simulate-processor")(simulate.simulate_processor)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback shape
@@ -34,8 +40,10 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback shap
 
 @app.callback()
 def common(
+    *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Take the options that every subcommand shares."""
@@ -44,7 +52,10 @@ def common(
 def run_cli() -> None:
     """Run the command line and turn errors raised on purpose into one clear message."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
     )
     try:
         app()

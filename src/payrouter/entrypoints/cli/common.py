@@ -1,12 +1,41 @@
-"""What several subcommands need."""
+"""What several subcommands need: settings, options, tables and JSON, an event loop."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from payrouter.domain.errors import InvalidSettings
+import msgspec
+import typer
+import uvloop
+from rich.console import Console
+
+from payrouter.domain.errors import InvalidInput, InvalidSettings, PayrouterError
+from payrouter.domain.money import format_minor
+from payrouter.domain.window import LAST_US, Window, format_instant, parse_window
 from payrouter.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+WIDE = 160
+"""Columns of a table that does not go to a terminal: no id may be cut there."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="INSTANT", help="First requestedAt counted, like 2026-01-31T12:00:00Z."),
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="INSTANT", help="Last requestedAt counted; both are inclusive.")
+]
+
+
+class CommandFailed(PayrouterError):
+    """A subcommand could not do its work; the text says why and what to do (exit code 1)."""
 
 
 def settings_in_force(*, need_processors: bool = True) -> Settings:
@@ -20,3 +49,63 @@ def settings_in_force(*, need_processors: bool = True) -> Settings:
         example = '[{"name":"default","url":"http://127.0.0.1:8001","fee":"0.05"}]'
         raise InvalidSettings([f"PAYROUTER_PROCESSORS must name at least one processor, like {example}"])
     return settings
+
+
+def window_between(from_text: str | None, to_text: str | None) -> Window:
+    """Return the window that `--from` and `--to` name.
+
+    Raises:
+        typer.BadParameter: if they name none.
+    """
+    try:
+        return parse_window(from_text, to_text)
+    except InvalidInput as error:
+        raise typer.BadParameter(f"--{error}") from None
+
+
+def window_in_words(window: Window) -> str:
+    """Return a window for people: `from … to …`, `everything` when it is open."""
+    first = f"from {format_instant(window.first_us)}" if window.first_us else ""
+    last = f"to {format_instant(window.last_us)}" if window.last_us != LAST_US else ""
+    return f"{first} {last}".strip() or "everything"
+
+
+def window_json(window: Window) -> dict[str, str | None]:
+    """Return a window's bounds for machines, None where it is open."""
+    return {
+        "from": format_instant(window.first_us) if window.first_us else None,
+        "to": format_instant(window.last_us) if window.last_us != LAST_US else None,
+    }
+
+
+def terminal() -> Console:
+    """Return where tables and messages go. Texts are printed as they are: brackets in them are no markup."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def money(minor: int) -> msgspec.Raw:
+    """Return an amount as a JSON number with exactly two decimals."""
+    return msgspec.Raw(format_minor(minor).encode())
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run on an event loop of its own; what task groups wrapped around a single error is taken off.
+
+    Raises:
+        PayrouterError: whatever went wrong on purpose.
+    """
+    try:
+        return uvloop.run(work)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None

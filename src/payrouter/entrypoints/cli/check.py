@@ -1,0 +1,212 @@
+"""`payrouter check`: the settings in force, the data file, and every processor, each tried."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from payrouter.bootstrap import data_report, processor_books
+from payrouter.domain.payment import PaymentState
+from payrouter.domain.window import Window
+from payrouter.entrypoints.cli.common import JsonOption, print_json, run_async, settings_in_force, terminal
+from payrouter.ports.books import BooksUnavailable, TokenRefused
+from payrouter.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from payrouter.domain.processor import Processor
+    from payrouter.ports.books import ProcessorBooks
+
+WITHIN_S = 3.0
+LITTLE_BYTES = 1_000_000_000
+TOO_LITTLE_BYTES = 50_000_000
+HIDDEN = "***"
+
+
+class Level(StrEnum):
+    """How bad it is. Warnings do not change the exit code."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `next_step` is empty when there is nothing to do."""
+
+    level: Level
+    subject: str
+    found: str
+    next_step: str = ""
+
+
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+
+
+def check(*, as_json: JsonOption = False) -> None:
+    """Show the settings in force and try them: the data file, and every processor.
+
+    Nothing is written, no payment is sent, and no health call is made (a processor allows one per 5 s to the
+    whole installation). Exit code 0 when all is well, 1 when something has to be done; warnings do not count.
+
+    Example: [bold]payrouter check --json[/]
+    """
+    settings = settings_in_force(need_processors=False)
+    findings = [*_data_findings(settings), *run_async(_processor_findings(settings))]
+    shown = settings_in_words(settings)
+    if as_json:
+        ok = all(one.level is not Level.ERROR for one in findings)
+        print_json({"ok": ok, "settings": shown, "findings": [_json(one) for one in findings]})
+    else:
+        console = terminal()
+        console.print(_settings_table(shown))
+        console.print(_findings_table(findings))
+    raise typer.Exit(1 if any(one.level is Level.ERROR for one in findings) else 0)
+
+
+# -- settings
+
+
+def settings_in_words(settings: Settings) -> dict[str, str]:
+    """Return every setting by its name in the environment, with secrets hidden."""
+    words: dict[str, str] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name == "processors":
+            text = "\n".join(_processor_in_words(one) for one in value) or "none"
+        elif any(secret in field.name for secret in ("token", "key", "secret", "password")):
+            text = HIDDEN if value else "none"
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        else:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+        words[PREFIX + field.name.upper()] = text
+    return words
+
+
+def _processor_in_words(processor: Processor) -> str:
+    parts = urlsplit(processor.url)
+    # A url may carry a user and a password.
+    place = parts.netloc.rpartition("@")[2]
+    url = parts._replace(netloc=f"{HIDDEN}@{place}" if place != parts.netloc else place).geturl()
+    return f"{processor.name} {url} fee {processor.fee_percent} admin_token {HIDDEN}"
+
+
+# -- data file
+
+
+def _data_findings(settings: Settings) -> list[Finding]:
+    report = data_report(settings)
+    subject = f"data file {report.path}"
+    if report.free_bytes is None:
+        folder = report.path.absolute().parent
+        step = f"create {folder}, or choose another PAYROUTER_DATA"
+        return [Finding(Level.ERROR, subject, "its folder is not there", step)]
+    findings = []
+    if report.problem:
+        findings.append(
+            Finding(Level.ERROR, subject, report.problem, "mend that, or choose another PAYROUTER_DATA")
+        )
+    elif report.size_bytes:
+        use = "in use by a running router" if report.in_use else "no router runs on it"
+        findings.append(Finding(Level.OK, subject, f"schema is right, {_size(report.size_bytes)}, {use}"))
+    else:
+        findings.append(Finding(Level.OK, subject, "not there yet; payrouter serve creates it"))
+    if not report.writable:
+        step = f"give this user the right to write to {report.path} and its folder"
+        findings.append(Finding(Level.ERROR, subject, "cannot be written", step))
+    findings.append(_free_finding(report.free_bytes))
+    dead = report.unsettled.get(PaymentState.DEAD_LETTER, 0)
+    if dead:
+        step = "payrouter dead-letters list"
+        findings.append(Finding(Level.WARNING, "dead letters", f"{dead} payments need an operator", step))
+    return findings
+
+
+def _free_finding(free_bytes: int) -> Finding:
+    step = "make room: a full disk means that no payment can be accepted"
+    if free_bytes < TOO_LITTLE_BYTES:
+        return Finding(Level.ERROR, "free disk", _size(free_bytes), step)
+    if free_bytes < LITTLE_BYTES:
+        return Finding(Level.WARNING, "free disk", _size(free_bytes), step)
+    return Finding(Level.OK, "free disk", _size(free_bytes))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+# -- processors
+
+
+async def _processor_findings(settings: Settings) -> list[Finding]:
+    if not settings.processors:
+        example = '[{"name":"default","url":"http://127.0.0.1:8001","fee":"0.05"}]'
+        return [
+            Finding(
+                Level.ERROR, "processors", "none is configured", f"set PAYROUTER_PROCESSORS, like {example}"
+            )
+        ]
+    async with processor_books(settings, within_s=WITHIN_S) as books:
+        each = await asyncio.gather(*(_try_processor(books, one) for one in settings.processors))
+    return [finding for findings in each for finding in findings]
+
+
+async def _try_processor(books: ProcessorBooks, processor: Processor) -> list[Finding]:
+    subject = f"processor {processor.name}"
+    try:
+        await books.find(processor.name, str(uuid4()))
+    except BooksUnavailable as error:
+        step = "start it, or mend its url in PAYROUTER_PROCESSORS"
+        return [Finding(Level.ERROR, subject, str(error), step)]
+    reachable = Finding(Level.OK, subject, "reachable, and answers as a processor does")
+    try:
+        await books.totals(processor.name, Window(0, 0))
+    except TokenRefused:
+        step = "set its admin_token in PAYROUTER_PROCESSORS"
+        said = "the admin token is refused: payments work, payrouter audit will not"
+        return [reachable, Finding(Level.WARNING, subject, said, step)]
+    except BooksUnavailable as error:
+        said = f"payments work, payrouter audit will not: {error}"
+        return [reachable, Finding(Level.WARNING, subject, said, "ask its operator for the admin summary")]
+    return [reachable, Finding(Level.OK, subject, "the admin token is right: payrouter audit works")]
+
+
+# -- showing
+
+
+def _settings_table(shown: dict[str, str]) -> Table:
+    table = Table(title="Settings in force", title_justify="left")
+    table.add_column("Setting", no_wrap=True)
+    table.add_column("Value", overflow="fold")
+    for name, text in shown.items():
+        table.add_row(name, text)
+    return table
+
+
+def _findings_table(findings: list[Finding]) -> Table:
+    table = Table(title="Findings", title_justify="left")
+    table.add_column("")
+    table.add_column("What", overflow="fold")
+    table.add_column("Found", overflow="fold")
+    table.add_column("What to do", overflow="fold")
+    for one in findings:
+        table.add_row(Text(one.level.value, style=_STYLES[one.level]), one.subject, one.found, one.next_step)
+    return table
+
+
+def _json(finding: Finding) -> dict[str, Any]:
+    return {
+        "level": finding.level.value,
+        "subject": finding.subject,
+        "found": finding.found,
+        "nextStep": finding.next_step or None,
+    }

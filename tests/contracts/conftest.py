@@ -1,0 +1,21 @@
+"""Runs every contract over every engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.stores import ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from contracts.stores import Store
+
+
+@pytest.fixture(params=list(ENGINES))
+def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Store]:
+    """Opens an engine in a folder of the test's own."""
+    return lambda limit: ENGINES[request.param](tmp_path, limit)

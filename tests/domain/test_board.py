@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payrouter.domain.attempt import Charged, Invalid, Outcome, Refusal, Refused, Unknown
+from payrouter.domain.board import ProcessorBoard, Standing
+from payrouter.domain.breaker import BreakerState
+from payrouter.domain.health import HealthReport
+from payrouter.domain.limiter import Limiter
+from payrouter.domain.processor import Processor
+
+DEFAULT = Processor("default", "http://default", Decimal("0.05"))
+FAILING = Refused(Refusal.FAILING, "answered 500")
+BUSY = Refused(Refusal.BUSY, "answered 429")
+UNREACHABLE = Refused(Refusal.UNREACHABLE, "connection refused")
+MISCONFIGURED = Refused(Refusal.MISCONFIGURED, "answered 404")
+LOST = Unknown("no answer within 6 s")
+OUTCOMES: list[Outcome] = [
+    Charged(),
+    Charged(already=True),
+    FAILING,
+    BUSY,
+    UNREACHABLE,
+    MISCONFIGURED,
+    LOST,
+    Invalid("answered 400"),
+]
+
+
+def board(*, most: int = 256, ceiling_ms: float = 1000) -> ProcessorBoard:
+    return ProcessorBoard(DEFAULT, latency_ceiling_ms=ceiling_ms, limiter=Limiter(most=most))
+
+
+def standing(one: ProcessorBoard, now_s: float) -> Standing:
+    return one.view(now_s).standing
+
+
+def attempt(one: ProcessorBoard, outcome: Outcome, now_s: float, latency_ms: float = 10) -> None:
+    """One attempt, sent as the standing allows and answered at `now_s`."""
+    sent_s = now_s - latency_ms / 1000
+    probe = one.started(sent_s, counts_as_probe=standing(one, sent_s) is Standing.PROBE)
+    one.ended(outcome, now_s, latency_ms, probe=probe)
+
+
+def downed(now_s: float, outcome: Outcome = FAILING) -> ProcessorBoard:
+    one = board()
+    for _ in range(3):
+        attempt(one, outcome, now_s)
+    return one
+
+
+def test_an_unknown_processor_is_usable() -> None:
+    assert standing(board(), 0) is Standing.USABLE
+
+
+@pytest.mark.parametrize("outcome", [FAILING, UNREACHABLE, MISCONFIGURED, LOST], ids=str)
+def test_failures_in_a_row_bring_it_down_until_a_probe_succeeds(outcome: Outcome) -> None:
+    one = downed(10, outcome)
+    assert standing(one, 10) is Standing.DOWN
+    assert standing(one, 10.25) is Standing.PROBE
+    assert one.started(10.25, counts_as_probe=True)
+    assert standing(one, 10.3) is Standing.DOWN
+    one.ended(Charged(), 10.35, 100, probe=True)
+    assert standing(one, 10.35) is Standing.USABLE
+
+
+def test_a_failed_probe_keeps_it_down_for_longer() -> None:
+    one = downed(10)
+    attempt(one, FAILING, 10.3)
+    assert standing(one, 10.55) is Standing.DOWN
+    assert standing(one, 10.8) is Standing.PROBE
+
+
+@pytest.mark.parametrize("outcome", [Charged(), Invalid("answered 400")], ids=str)
+def test_answers_that_are_no_failure_keep_it_usable(outcome: Outcome) -> None:
+    one = board()
+    for step in range(50):
+        attempt(one, outcome, 10 + step)
+    assert standing(one, 60) is Standing.USABLE
+
+
+def test_422_is_no_failure_however_often_it_comes() -> None:
+    one = board()
+    for step in range(50):
+        attempt(one, Charged(already=True), 10 + step)
+    assert one.breaker.failures == 0
+    assert standing(one, 60) is Standing.USABLE
+
+
+def test_a_probe_answered_422_gives_its_place_back() -> None:
+    one = downed(10)
+    attempt(one, Charged(already=True), 10.5)
+    assert not one.breaker.probing
+    assert standing(one, 10.5) is not Standing.DOWN
+
+
+def test_busy_shrinks_the_limit_and_does_not_bring_it_down() -> None:
+    one = board()
+    for step in range(20):
+        attempt(one, BUSY, 10 + step)
+    assert one.limiter.limit == 1
+    assert standing(one, 31) is Standing.USABLE
+
+
+def test_a_busy_probe_gives_its_place_back() -> None:
+    one = downed(10)
+    attempt(one, BUSY, 10.5)
+    assert standing(one, 10.5) is Standing.PROBE
+
+
+def test_a_timeout_shrinks_the_limit_and_is_no_latency_sample() -> None:
+    one = board()
+    attempt(one, Charged(), 10, latency_ms=20)
+    attempt(one, LOST, 16, latency_ms=6000)
+    assert one.limiter.limit < 32
+    assert one.view(16).expected_ms == 20
+
+
+def test_an_unreachable_processor_gives_no_latency_sample() -> None:
+    one = board()
+    attempt(one, Charged(), 10, latency_ms=200)
+    attempt(one, UNREACHABLE, 10.1, latency_ms=0.1)
+    assert one.view(10.1).expected_ms == 200
+
+
+def test_it_is_full_without_permits_and_usable_again_with_one() -> None:
+    one = board(most=2)
+    one.started(10)
+    one.started(10)
+    assert standing(one, 10) is Standing.FULL
+    one.ended(Charged(), 10.1, 100, probe=False)
+    assert standing(one, 10.1) is Standing.USABLE
+
+
+def test_a_slow_report_calls_for_one_probe_and_then_it_is_slow() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
+    assert standing(one, 10) is Standing.PROBE
+    assert one.started(10, counts_as_probe=True)
+    assert standing(one, 10.1) is Standing.SLOW
+
+
+def test_a_slow_probe_that_was_quick_makes_it_usable() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
+    attempt(one, Charged(), 10.1, latency_ms=20)
+    assert standing(one, 10.1) is Standing.USABLE
+
+
+def test_a_slow_probe_that_was_slow_is_followed_by_another_after_a_second() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=2000), 10)
+    attempt(one, Charged(), 12.1, latency_ms=2000)
+    assert standing(one, 12.2) is Standing.SLOW
+    assert one.view(12.2).retry_s == pytest.approx(13.1)
+    assert standing(one, 13.1) is Standing.PROBE
+
+
+def test_silence_makes_it_slow_before_any_answer_says_so() -> None:
+    one = board(ceiling_ms=1000)
+    one.started(10)
+    assert standing(one, 11) is Standing.USABLE
+    assert standing(one, 11.01) is Standing.PROBE
+    one.started(11.01, counts_as_probe=True)
+    assert standing(one, 11.1) is Standing.SLOW
+
+
+def test_an_answer_ends_the_silence() -> None:
+    one = board()
+    one.started(10)
+    one.started(10)
+    one.ended(Charged(), 11.5, 900, probe=False)
+    assert one.view(11.6).expected_ms == 900
+
+
+def test_with_nothing_in_flight_there_is_no_silence() -> None:
+    one = board()
+    attempt(one, Charged(), 10, latency_ms=5)
+    assert one.view(1000).expected_ms == 5
+
+
+def test_a_quick_report_calls_a_slow_one_to_be_probed_at_once() -> None:
+    one = board()
+    attempt(one, Charged(), 12, latency_ms=2000)
+    attempt(one, Charged(), 14, latency_ms=2000)
+    assert standing(one, 14.1) is Standing.SLOW
+    one.reported(HealthReport(failing=False, min_response_ms=5), 14.1)
+    assert standing(one, 14.1) is Standing.PROBE
+
+
+def test_a_failing_report_brings_it_down_and_a_better_one_calls_for_a_probe() -> None:
+    one = board()
+    one.reported(HealthReport(failing=True, min_response_ms=0), 10)
+    assert standing(one, 10) is Standing.DOWN
+    one.reported(HealthReport(failing=False, min_response_ms=0), 10.5)
+    assert standing(one, 10.5) is Standing.PROBE
+
+
+def test_pinned_payments_take_the_probe() -> None:
+    one = downed(10)
+    one.pinned = 1
+    assert standing(one, 11) is Standing.DOWN
+    assert one.may_repeat(11)
+    assert one.started(11), "a repeat at a half-open breaker is the probe"
+    assert not one.may_repeat(11)
+    one.ended(Charged(), 11.1, 100, probe=True)
+    assert standing(one, 11.1) is Standing.USABLE
+
+
+def test_a_pinned_payment_may_not_be_repeated_while_the_breaker_is_open() -> None:
+    one = downed(10)
+    assert not one.may_repeat(10.1)
+    assert one.may_repeat(10.25)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_probe_whose_intent_could_not_be_written_gives_everything_back(slow: bool) -> None:
+    one = board() if slow else downed(10)
+    if slow:
+        one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
+    assert one.started(10.5, counts_as_probe=True)
+    one.cancelled(probe=True)
+    assert standing(one, 10.5) is Standing.PROBE
+    assert one.limiter.in_flight == 0
+
+
+def test_capacity_is_the_limit_over_the_latency() -> None:
+    one = board()
+    attempt(one, Charged(), 10, latency_ms=100)
+    view = one.view(10)
+    assert view.capacity_per_s == pytest.approx(view.limit / 0.1)
+    assert view.free == view.limit
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.floats(0, 1), st.none()),
+        st.tuples(st.just("repeat"), st.floats(0, 1), st.none()),
+        st.tuples(st.just("cancel"), st.floats(0, 1), st.integers(0, 50)),
+        st.tuples(st.just("end"), st.floats(0, 2), st.tuples(st.integers(0, 50), st.sampled_from(OUTCOMES))),
+        st.tuples(st.just("report"), st.floats(0, 6), st.tuples(st.booleans(), st.integers(0, 6000))),
+        st.tuples(st.just("pin"), st.just(0.0), st.integers(0, 2)),
+    ),
+    max_size=80,
+)
+
+
+@given(st.integers(1, 12), STEPS)
+def test_permits_add_up_and_the_standing_makes_sense_after_any_history(most: int, steps: list) -> None:
+    one, now_s = board(most=most), 100.0
+    out: list[tuple[float, bool]] = []
+    for what, pause_s, detail in steps:
+        now_s += pause_s
+        view = one.view(now_s)
+        match what:
+            case "send" if view.standing in (Standing.USABLE, Standing.PROBE):
+                probe = one.started(now_s, counts_as_probe=view.standing is Standing.PROBE)
+                assert probe == (view.standing is Standing.PROBE)
+                out.append((now_s, probe))
+            case "repeat" if one.may_repeat(now_s):
+                out.append((now_s, one.started(now_s)))
+            case "cancel" if out:
+                one.cancelled(probe=out.pop(detail % len(out))[1])
+            case "end" if out:
+                sent_s, probe = out.pop(detail[0] % len(out))
+                one.ended(detail[1], now_s, (now_s - sent_s) * 1000, probe=probe)
+            case "report":
+                one.reported(HealthReport(failing=detail[0], min_response_ms=detail[1]), now_s)
+            case "pin":
+                one.pinned = detail
+        view = one.view(now_s)
+        assert view.in_flight == len(out)
+        assert 1 <= view.limit <= most
+        assert (view.standing is Standing.DOWN) >= (one.breaker.state(now_s) is BreakerState.OPEN)
+        if view.standing in (Standing.DOWN, Standing.SLOW):
+            assert now_s < view.retry_s <= now_s + 2.0
+        if view.standing is Standing.FULL:
+            assert view.free <= 0
+        if view.standing is Standing.USABLE:
+            assert view.free > 0
+            assert view.expected_ms <= one.latency_ceiling_ms

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from domain.views import NOW_S, row, view, views
+from payrouter.domain.board import ProcessorView, Standing
+from payrouter.domain.routing import Decision, LeastCost, ReasonCode, Send, Wait
+
+USABLE, PROBE, FULL, SLOW, DOWN = Standing.USABLE, Standing.PROBE, Standing.FULL, Standing.SLOW, Standing.DOWN
+PATIENCE_S = 10.0
+YOUNG_S, OLD_S = 0.5, 10.0
+POLICY = LeastCost(PATIENCE_S)
+ENDLESS = 10**12
+
+AGES = st.floats(0, 30)
+BACKLOGS = st.integers(0, 1_000_000)
+
+
+def route(seen: list[ProcessorView], *, age_s: float = YOUNG_S, backlog: int = 0) -> Decision:
+    return POLICY.route(age_s, backlog, seen, NOW_S)
+
+
+def short(decision: Decision) -> str:
+    """`second cheaper-down`, `first probe *` for a probe, `wait wait-all`."""
+    if isinstance(decision, Wait):
+        return f"wait {decision.reason.code}"
+    return f"{decision.processor} {decision.reason.code}" + (" *" if decision.probe else "")
+
+
+@pytest.mark.parametrize(
+    ("standings", "young", "old"),
+    [
+        ((USABLE,), "first cheapest", "first cheapest"),
+        ((USABLE, USABLE), "first cheapest", "first cheapest"),
+        ((USABLE, DOWN), "first cheapest", "first cheapest"),
+        ((USABLE, PROBE), "first cheapest", "first cheapest"),
+        ((PROBE, USABLE), "first probe *", "first probe *"),
+        ((DOWN, USABLE), "wait wait-cheapest", "second cheaper-down"),
+        ((DOWN, PROBE), "wait wait-cheapest", "second probe *"),
+        ((SLOW, USABLE), "second cheaper-slow", "second cheaper-slow"),
+        ((SLOW, PROBE), "second probe *", "second probe *"),
+        ((FULL, USABLE), "wait wait-cheapest", "wait wait-cheapest"),
+        ((SLOW, DOWN, USABLE), "wait wait-cheapest", "third cheaper-down"),
+        ((DOWN, SLOW, USABLE), "wait wait-cheapest", "third cheaper-slow"),
+        ((DOWN, DOWN, USABLE), "wait wait-cheapest", "third cheaper-down"),
+        ((SLOW, FULL, USABLE), "wait wait-cheapest", "wait wait-cheapest"),
+        ((SLOW, SLOW, SLOW, USABLE), "fourth cheaper-slow", "fourth cheaper-slow"),
+        ((DOWN,), "wait wait-cheapest", "wait wait-all"),
+        ((DOWN, DOWN), "wait wait-cheapest", "wait wait-all"),
+        ((SLOW,), "wait wait-all", "first least-bad"),
+        ((SLOW, SLOW), "wait wait-all", "first least-bad"),
+        ((SLOW, DOWN), "wait wait-cheapest", "first least-bad"),
+        ((DOWN, SLOW), "wait wait-cheapest", "second least-bad"),
+        ((FULL,), "wait wait-cheapest", "wait wait-cheapest"),
+        ((FULL, FULL), "wait wait-cheapest", "wait wait-cheapest"),
+        ((DOWN, FULL), "wait wait-cheapest", "wait wait-cheapest"),
+        ((FULL, SLOW), "wait wait-cheapest", "wait wait-cheapest"),
+    ],
+    ids=lambda one: "-".join(one) if isinstance(one, tuple) else None,
+)
+def test_where_a_payment_goes(standings: tuple[Standing, ...], young: str, old: str) -> None:
+    assert short(route(row(*standings), age_s=YOUNG_S)) == young
+    assert short(route(row(*standings), age_s=OLD_S)) == old
+
+
+def test_patience_ends_exactly_at_its_limit() -> None:
+    seen = row(DOWN, USABLE)
+    assert isinstance(route(seen, age_s=PATIENCE_S - 0.001), Wait)
+    assert isinstance(route(seen, age_s=PATIENCE_S), Send)
+
+
+def test_without_patience_a_dearer_one_is_paid_at_once() -> None:
+    assert short(LeastCost(0).route(0, 0, row(DOWN, USABLE), NOW_S)) == "second cheaper-down"
+
+
+def test_the_wait_for_one_that_is_down_ends_when_it_may_be_probed() -> None:
+    assert route([view(DOWN, retry_s=NOW_S + 0.3)]).until_s == NOW_S + 0.3
+
+
+def test_the_wait_for_one_that_is_down_ends_with_patience_at_the_latest() -> None:
+    decision = route([view(DOWN, retry_s=NOW_S + 2), view(USABLE, name="second")], age_s=9.5)
+    assert decision.until_s == NOW_S + 0.5
+
+
+@pytest.mark.parametrize("age_s", [YOUNG_S, OLD_S, 1000.0])
+def test_a_full_one_is_worth_waiting_for_at_any_age_while_its_queue_is_shorter_than_patience(
+    age_s: float,
+) -> None:
+    full = view(FULL, limit=10, expected_ms=100)  # 100 payments a second
+    seen = [full, view(USABLE, name="second")]
+    assert short(route(seen, age_s=age_s, backlog=1000)) == "wait wait-cheapest"
+    assert short(route(seen, age_s=age_s, backlog=1001)) == "second cheaper-full"
+
+
+def test_of_slow_ones_the_fastest_is_least_bad() -> None:
+    seen = [
+        view(SLOW, name="first", expected_ms=5000),
+        view(SLOW, name="second", expected_ms=2000),
+        view(SLOW, name="third", expected_ms=3000),
+    ]
+    assert short(route(seen, age_s=OLD_S)) == "second least-bad"
+
+
+def test_of_equally_slow_ones_the_cheapest_is_least_bad() -> None:
+    assert short(route(row(DOWN, SLOW, SLOW), age_s=OLD_S)) == "second least-bad"
+
+
+def test_a_slow_one_without_permits_is_not_even_least_bad() -> None:
+    seen = [view(SLOW, limit=4, in_flight=4), view(SLOW, name="second", expected_ms=9000)]
+    assert short(route(seen, age_s=OLD_S)) == "second least-bad"
+    assert isinstance(route(seen[:1], age_s=OLD_S), Wait)
+
+
+def test_the_reason_names_what_was_passed_over_and_the_numbers_of_the_moment() -> None:
+    chosen = view(USABLE, name="third", expected_ms=12.5, in_flight=3, limit=40)
+    reason = route([*row(DOWN, SLOW), chosen], age_s=12).reason
+    assert reason.passed_over == (("first", "down"), ("second", "slow"))
+    assert (reason.expected_ms, reason.in_flight, reason.limit, reason.age_s) == (12.5, 3, 40, 12)
+
+
+@given(AGES, BACKLOGS, views())
+def test_the_same_question_has_the_same_answer(age_s: float, backlog: int, seen: list[ProcessorView]) -> None:
+    before = list(seen)
+    assert route(seen, age_s=age_s, backlog=backlog) == route(seen, age_s=age_s, backlog=backlog)
+    assert seen == before
+
+
+@given(AGES, BACKLOGS, views())
+def test_nothing_is_ever_sent_to_one_that_is_down_or_full(
+    age_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    decision = route(seen, age_s=age_s, backlog=backlog)
+    if isinstance(decision, Send):
+        chosen = next(one for one in seen if one.processor.name == decision.processor)
+        assert chosen.standing not in (DOWN, FULL)
+        assert chosen.free > 0 or chosen.standing is PROBE
+        assert decision.probe == (chosen.standing is PROBE)
+
+
+@given(AGES, BACKLOGS, views())
+def test_a_wait_ends_in_the_future_and_within_two_seconds(
+    age_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    decision = route(seen, age_s=age_s, backlog=backlog)
+    if isinstance(decision, Wait):
+        assert NOW_S <= decision.until_s <= NOW_S + 2.0
+        assert decision.until_s > NOW_S or PATIENCE_S - age_s < 1e-9
+
+
+@given(AGES, BACKLOGS, views())
+def test_with_the_cheapest_usable_nobody_else_is_paid(
+    age_s: float, backlog: int, others: list[ProcessorView]
+) -> None:
+    decision = route([view(USABLE), *others[1:]], age_s=age_s, backlog=backlog)
+    assert short(decision) == "first cheapest"
+
+
+@given(views())
+def test_past_patience_and_behind_a_long_queue_a_payment_goes_to_the_cheapest_that_takes_it_now(
+    seen: list[ProcessorView],
+) -> None:
+    takers = [one.processor.name for one in seen if one.standing in (USABLE, PROBE)]
+    assume(takers)
+    assert route(seen, age_s=OLD_S, backlog=ENDLESS).processor == takers[0]
+
+
+@given(st.floats(0, PATIENCE_S, exclude_max=True), BACKLOGS, views())
+def test_before_patience_runs_out_nobody_pays_more_because_a_cheaper_one_is_down(
+    age_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    decision = route(seen, age_s=age_s, backlog=backlog)
+    if isinstance(decision, Send):
+        assert "down" not in dict(decision.reason.passed_over).values()
+
+
+@given(AGES, AGES, BACKLOGS, views())
+@example(age_s=9.99, other_s=10.0, backlog=0, seen=row(DOWN, USABLE))
+def test_what_a_younger_payment_may_do_an_older_one_may_too(
+    age_s: float, other_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    younger = route(seen, age_s=min(age_s, other_s), backlog=backlog)
+    older = route(seen, age_s=max(age_s, other_s), backlog=backlog)
+    if isinstance(younger, Send):
+        assert isinstance(older, Send)
+        assert older.processor == younger.processor
+
+
+@given(views(), AGES, BACKLOGS, BACKLOGS)
+def test_a_longer_queue_never_makes_a_payment_wait_that_was_sent_with_a_shorter_one(
+    seen: list[ProcessorView], age_s: float, backlog: int, more: int
+) -> None:
+    if isinstance(route(seen, age_s=age_s, backlog=backlog), Send):
+        assert isinstance(route(seen, age_s=age_s, backlog=backlog + more), Send)
+
+
+@given(views(), BACKLOGS)
+def test_past_patience_a_payment_waits_only_for_a_permit_or_where_nobody_has_one_to_spare(
+    seen: list[ProcessorView], backlog: int
+) -> None:
+    decision = route(seen, age_s=OLD_S, backlog=backlog)
+    if isinstance(decision, Wait) and decision.reason.code is ReasonCode.WAIT_CHEAPEST:
+        fulls = [one for one in seen if one.standing is FULL]
+        assert any(backlog <= PATIENCE_S * one.capacity_per_s for one in fulls)
+    elif isinstance(decision, Wait):
+        assert all(one.standing in (DOWN, FULL) or (one.standing is SLOW and one.free <= 0) for one in seen)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.views import NOW_S, views
+from payrouter.domain.board import ProcessorView, Standing
+from payrouter.domain.routing import LatencyRatio, LeastCost, Reason, ReasonCode, Send
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", fullmatch=True)
+REASONS = st.builds(
+    Reason,
+    st.sampled_from(ReasonCode),
+    st.integers(0, 100_000).map(lambda tenths: tenths / 10),
+    st.integers(0, 5000),
+    st.integers(1, 5000),
+    st.integers(0, 10**8).map(lambda hundredths: hundredths / 100),
+    st.lists(st.tuples(NAMES, st.sampled_from([one.value for one in Standing])), max_size=5).map(tuple),
+)
+
+
+def test_the_stored_codes_never_change() -> None:
+    assert [code.value for code in ReasonCode] == [
+        "cheapest",
+        "cheaper-down",
+        "cheaper-slow",
+        "cheaper-full",
+        "probe",
+        "least-bad",
+        "ratio",
+        "wait-cheapest",
+        "wait-all",
+    ]
+
+
+def test_the_stored_form_is_short_and_fixed() -> None:
+    reason = Reason(ReasonCode.CHEAPER_DOWN, 12.34, 3, 32, 10.001, (("default", "down"), ("other", "slow")))
+    assert reason.encode() == "cheaper-down|12.3|3|32|10.00|default=down,other=slow"
+
+
+@given(REASONS)
+def test_a_stored_reason_is_read_back_as_it_was(reason: Reason) -> None:
+    assert Reason.decode(reason.encode()) == reason
+
+
+@given(REASONS, NAMES)
+def test_a_reason_reads_the_same_before_and_after_it_was_stored(reason: Reason, processor: str) -> None:
+    assert Reason.decode(reason.encode()).in_words(processor) == reason.in_words(processor)
+
+
+@pytest.mark.parametrize("code", list(ReasonCode))
+def test_every_reason_reads_as_a_sentence_about_its_processor(code: ReasonCode) -> None:
+    words = Reason(code, 12.3, 3, 32, 4.56).in_words("fallback")
+    assert words.startswith("fallback ")
+    assert words.endswith(
+        ": expected 12 ms with 3 of 32 permits in use, 4.6 s after the payment was accepted"
+    )
+    assert "{" not in words
+
+
+def test_a_reason_names_the_cheaper_ones_and_how_they_were() -> None:
+    reason = Reason(ReasonCode.CHEAPER_DOWN, 12, 3, 32, 10, (("default", "down"), ("other", "slow")))
+    assert "default was down, other was slow" in reason.in_words("fallback")
+
+
+@given(st.floats(0, 30), st.integers(0, 10_000), views())
+def test_whatever_a_policy_decides_can_be_stored_and_said(
+    age_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    for policy in (LeastCost(), LatencyRatio()):
+        decision = policy.route(age_s, backlog, seen, NOW_S)
+        stored = Reason.decode(decision.reason.encode())
+        assert stored.code is decision.reason.code
+        assert stored.passed_over == decision.reason.passed_over
+        assert stored.in_words(decision.processor if isinstance(decision, Send) else "first")
