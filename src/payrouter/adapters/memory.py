@@ -26,6 +26,7 @@ class _Row:
     intent: Intent | None = None
     settlement: Settlement | None = None
     receipt: int = 0
+    adopted: bool = False
     failures: list[AttemptRecord] = field(default_factory=list)
 
 
@@ -57,7 +58,8 @@ class MemoryStore:
 
     async def claim(self, limit: int) -> list[Delivery]:
         """Take up to `limit` waiting payments, oldest first; empty when none waits."""
-        return [self._claim(row) for row in self._waiting() if not row.receipt][:limit] if limit > 0 else []
+        waiting = [row for row in self._waiting() if not row.receipt]
+        return [self._claim(row) for row in waiting[: max(limit, 0)]]
 
     def _claim(self, row: _Row) -> Delivery:
         self._receipts += 1
@@ -97,7 +99,9 @@ class MemoryStore:
             row = self._held(failure.intent.delivery)
             if row is None or row.state not in (PaymentState.ATTEMPTING, PaymentState.PINNED):
                 continue
-            before, row.state = row.state, next_state(row.state, failure.event)
+            # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
+            before = PaymentState.PINNED if row.adopted else row.state
+            row.state = next_state(before, failure.event)
             row.failures.append(
                 AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
             )
@@ -112,6 +116,7 @@ class MemoryStore:
         for row in self._rows.values():
             if row.state in (PaymentState.ATTEMPTING, PaymentState.PINNED) and not row.receipt and row.intent:
                 kept = row.intent
+                row.adopted = True
                 intents.append(Intent(self._claim(row), kept.processor, kept.requested_us, kept.reason))
         return intents
 

@@ -116,11 +116,13 @@ class Auditor:
         processors: Sequence[str],
         *,
         slice_rows: int = 10_000,
+        lookups: int = LOOKUPS,
     ) -> None:
         self._ours = ours
         self._theirs = theirs
         self._processors = tuple(processors)
         self._slice_rows = slice_rows
+        self._lookups = lookups
 
     async def audit(self, window: Window) -> AuditReport:
         """Compare a window whose end lies in the past, beyond the time an intent needs to be written.
@@ -129,7 +131,7 @@ class Auditor:
             BooksUnavailable: if a processor cannot be asked.
             StoreUnavailable: if our own books cannot be read.
         """
-        report = AuditReport(window)
+        report = AuditReport(window, lookups_left=self._lookups)
         # In this order: what is charged meanwhile was unresolved when we began, so totals stay comparable.
         unresolved, report.unresolved = self._ours.unresolved(window, KEPT)
         report.unresolved_count = sum(total.count for total in unresolved.values())

@@ -51,8 +51,9 @@ class SqliteLedger:
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges; False where the payment was settled before or is no longer known."""
 
-        def committed(_: list[bool]) -> None:
-            self._queue.settled([settlement.intent.delivery for settlement in settlements])
+        def committed(written: list[bool]) -> None:
+            new = (one for one, done in zip(settlements, written, strict=True) if done)
+            self._queue.settled(one.intent.delivery.correlation_id for one in new)
 
         return await self._store.submit(lambda connection: self._settle(connection, settlements), committed)
 

@@ -20,7 +20,7 @@ from payrouter.ports.queue import Acceptance, DeadLetter
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from payrouter.adapters.sqlite.store import SqliteStore
     from payrouter.domain.payment import Payment
@@ -46,6 +46,7 @@ _Row = tuple[int, bytes, int, int, int]
 class _Claim:
     row: _Row
     receipt: int
+    adopted: bool = False
 
 
 class SqliteQueue:
@@ -69,7 +70,6 @@ class SqliteQueue:
 
     def _recount(self) -> None:
         """Count what waits: at start, and after somebody else wrote to the file."""
-        self._data_version = self._store.connection.execute("PRAGMA data_version").fetchone()[0]
         self._count = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 0").fetchone()[0]
 
     # -- accept
@@ -120,9 +120,12 @@ class SqliteQueue:
             return
         rows = self._store.connection.execute(_WAITING, (self._cursor, _REFILL)).fetchall()
         self._ready.extend(rows)
-        if rows:
-            self._cursor = rows[-1][0]
         self._spilled = len(rows) == _REFILL
+        if self._spilled:
+            self._cursor = rows[-1][0]
+        else:
+            # Whatever comes back later from before this point, `_find_requeued` brings.
+            self._cursor = self._store.connection.execute("SELECT coalesce(max(seq), 0) FROM payment").fetchone()[0]
 
     def _oldest(self) -> _Row | None:
         self._refill()
@@ -144,10 +147,10 @@ class SqliteQueue:
             deliveries.append(self._claimed(row))
         return deliveries
 
-    def _claimed(self, row: _Row) -> Delivery:
+    def _claimed(self, row: _Row, *, adopted: bool = False) -> Delivery:
         self._receipts += 1
         correlation_id = from_blob(row[1])
-        self._claims[correlation_id] = _Claim(row, self._receipts)
+        self._claims[correlation_id] = _Claim(row, self._receipts, adopted)
         return Delivery(correlation_id, row[2], row[3], self._receipts, row[4])
 
     def _held(self, delivery: Delivery) -> _Claim | None:
@@ -203,14 +206,15 @@ class SqliteQueue:
             row = connection.execute("SELECT state, attempts, failures FROM payment WHERE seq = ?", (seq,)).fetchone()
             if row is None or row[0] not in (PaymentState.ATTEMPTING, PaymentState.PINNED):
                 continue
-            before = PaymentState(row[0])
+            # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
+            before = PaymentState.PINNED if claim.adopted else PaymentState(row[0])
             after = next_state(before, failure.event)
             record = AttemptRecord(failure.at_us, intent.processor, failure.event.value, failure.detail)
             # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
             forget = before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED
             connection.execute(
                 "UPDATE payment SET state = ?, failures = ?"
-                + (", processor = NULL, requested_us = NULL" if forget else "")
+                + (", processor = NULL, requested_us = NULL, reason = NULL" if forget else "")
                 + " WHERE seq = ?",
                 (after, add_failure(row[2], record), seq),
             )
@@ -226,25 +230,24 @@ class SqliteQueue:
                 heapq.heappush(self._returned, (*claim.row[:4], attempts))
                 self._count += 1
 
-    def settled(self, deliveries: Sequence[Delivery]) -> None:
-        """Let go of payments the ledger has."""
-        for delivery in deliveries:
-            if self._held(delivery) is not None:
-                del self._claims[delivery.correlation_id]
+    def settled(self, correlation_ids: Iterable[str]) -> None:
+        """Let go of payments the ledger has now, whoever holds them."""
+        for correlation_id in correlation_ids:
+            self._claims.pop(correlation_id, None)
 
     async def orphans(self) -> list[Intent]:
         """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
         connection = self._store.connection
         version = connection.execute("PRAGMA data_version").fetchone()[0]
-        if version == self._data_version and self._cursor:
+        if version == self._data_version:
             return []
-        if self._cursor:
-            self._find_requeued()
+        self._data_version = version
+        self._find_requeued()
         self._recount()
         intents: list[Intent] = []
         for seq, blob, amount, accepted_us, attempts, processor, requested_us, reason in connection.execute(_ORPHANS):
             if from_blob(blob) not in self._claims:
-                delivery = self._claimed((seq, blob, amount, accepted_us, attempts))
+                delivery = self._claimed((seq, blob, amount, accepted_us, attempts), adopted=True)
                 intents.append(Intent(delivery, self._processors.by_id[processor], requested_us, reason or ""))
         return intents
 
