@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check static format lock wheel bench flood bench-all backlog summary-bench clean
+.PHONY: help run test check static format lock wheel bench flood bench-all backlog summary-bench states clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ backlog: $(VENV)/.dev ## a million payments waiting, a kill -9, a drain
 
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)
+
+states: $(BIN)/payrouter ## draw docs/states.md from the transition table
+	$(BIN)/python docs/draw_states.py
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -128,7 +128,9 @@ def _number(least: float, most: float) -> Callable[[Any], float]:
         except (TypeError, ValueError):
             raise ValueError(f"must be a number, got {value!r}") from None
         if not least <= number <= most:
-            raise ValueError(f"must be at {'least' if number < least else 'most'} {_bound(number, least, most)}, got {value}")
+            raise ValueError(
+                f"must be at {'least' if number < least else 'most'} {_bound(number, least, most)}, got {value}"
+            )
         return number
 
     return parse

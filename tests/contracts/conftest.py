@@ -19,3 +19,9 @@ if TYPE_CHECKING:
 def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Store]:
     """Opens an engine in a folder of the test's own."""
     return lambda limit: ENGINES[request.param](tmp_path, limit)
+
+
+@pytest.fixture(autouse=True)
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preallocating the log matters to the disk, and costs each test 32 MB."""
+    monkeypatch.setattr("payrouter.adapters.sqlite.store.PREALLOCATED_BYTES", 1 << 16)

@@ -151,9 +151,7 @@ def intent(delivery: Delivery, processor: str = "default", requested_us: int = A
     return Intent(delivery, processor, requested_us, "cheapest|10.0|1|32|0.10|")
 
 
-def failed(
-    one: Intent, event: PaymentEvent, detail: str = "answered 500", at_us: int = AT_US + 5
-) -> FailedAttempt:
+def failed(one: Intent, event: PaymentEvent, detail: str = "answered 500", at_us: int = AT_US + 5) -> FailedAttempt:
     """An attempt that did not charge."""
     return FailedAttempt(one, event, at_us, detail)
 
@@ -163,9 +161,7 @@ def settlement(one: Intent) -> Settlement:
     return Settlement(one, one.requested_us + 12_500, 12.5)
 
 
-async def begun(
-    store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US
-) -> Intent:
+async def begun(store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US) -> Intent:
     """Accept, claim and begin one payment; nothing else may be waiting."""
     await store.queue.accept([payment(number)])
     [delivery] = await store.queue.claim(1)
@@ -174,18 +170,14 @@ async def begun(
     return one
 
 
-async def pinned(
-    store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US
-) -> Intent:
+async def pinned(store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US) -> Intent:
     """A payment whose only attempt is of unknown outcome."""
     one = await begun(store, number, processor, requested_us)
     await store.queue.conclude([failed(one, PaymentEvent.UNKNOWN, "no answer")])
     return one
 
 
-async def settled(
-    store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US
-) -> Intent:
+async def settled(store: Store, number: int = 1, processor: str = "default", requested_us: int = AT_US) -> Intent:
     """A payment that is in the ledger."""
     one = await begun(store, number, processor, requested_us)
     assert await store.ledger.settle([settlement(one)]) == [True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from contracts.stores import (
     AT_US,
     Store,
@@ -20,9 +22,11 @@ from contracts.stores import (
     settled,
     settlement,
 )
-from payrouter.domain.attempt import Intent
 from payrouter.domain.payment import PaymentEvent, PaymentState
 from payrouter.ports.queue import DeadLetter
+
+if TYPE_CHECKING:
+    from payrouter.domain.attempt import Intent
 
 REFUSED, UNKNOWN, INVALID = PaymentEvent.REFUSED, PaymentEvent.UNKNOWN, PaymentEvent.INVALID
 

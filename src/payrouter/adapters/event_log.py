@@ -39,7 +39,11 @@ class EventLog:
                 _log.debug("settled %d", count)
             case AttemptFailed(correlation_id, processor, outcome, detail):
                 level = logging.WARNING if outcome == PaymentEvent.UNKNOWN else logging.DEBUG
-                self._once(f"attempt {processor} {outcome}", level, f"{correlation_id} at {processor}: {outcome}, {detail}")
+                self._once(
+                    f"attempt {processor} {outcome}",
+                    level,
+                    f"{correlation_id} at {processor}: {outcome}, {detail}",
+                )
             case PaymentBuried(correlation_id, processor, reason):
                 _log.error("%s is a dead letter: %s %s", correlation_id, processor, reason)
             case StandingChanged(processor, before, after, expected_ms):

@@ -47,9 +47,7 @@ class Acceptor:
                 self._wake.clear()
             await self._make_durable(group)
 
-    async def _make_durable(
-        self, group: list[tuple[Payment, Callable[[Acceptance | StoreUnavailable], None]]]
-    ) -> None:
+    async def _make_durable(self, group: list[tuple[Payment, Callable[[Acceptance | StoreUnavailable], None]]]) -> None:
         try:
             results = await self._queue.accept([payment for payment, _ in group])
         except StoreUnavailable as error:

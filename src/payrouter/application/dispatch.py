@@ -92,7 +92,7 @@ class Dispatcher:
         self._pins.stop()
         self.wake()
         end_s = self._clock.monotonic_s() + within_s
-        while (self._in_flight or self._recorder.unrecorded) and self._clock.monotonic_s() < end_s:
+        while (self._in_flight or self._recorder.unrecorded) and self._clock.monotonic_s() < end_s:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return not (self._in_flight or self._recorder.unrecorded)
 
@@ -246,6 +246,4 @@ class Dispatcher:
 
     def _fail(self, intent: Intent, event: PaymentEvent, detail: str) -> None:
         self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))
-        self._events.publish(
-            AttemptFailed(intent.delivery.correlation_id, intent.processor, event.value, detail)
-        )
+        self._events.publish(AttemptFailed(intent.delivery.correlation_id, intent.processor, event.value, detail))

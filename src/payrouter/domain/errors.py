@@ -6,7 +6,6 @@ PayrouterError
 ├── AddressInUse            the address to listen on cannot be bound                (exit code 1)
 └── StoreError
     ├── StoreUnavailable    nothing can be made durable just now; try again later   (503)
-    ├── QueueFull           the queue bound is reached; try again later             (503)
     ├── StoreInUse          another router has this file                            (exit code 1)
     └── StoreIncompatible   the file is not ours, or from a newer version           (exit code 1)
 """
@@ -47,14 +46,6 @@ class StoreError(PayrouterError):
 
 class StoreUnavailable(StoreError):
     """Nothing can be made durable just now (disk full, I/O error). Nothing was lost; try again later."""
-
-
-class QueueFull(StoreError):
-    """The bound on waiting payments is reached; try again later."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} payments are waiting, which is the queue limit; try again later")
-        self.limit = limit
 
 
 class StoreInUse(StoreError):

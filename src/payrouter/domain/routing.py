@@ -134,8 +134,8 @@ class LeastCost:
 
     Cheapest first: usable takes it. Down: worth waiting for while the payment is younger than `patience_s`. Slow:
     the next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
-    (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody left: wait, and after patience take the fastest slow one, so
-    that a world without fast processors still settles.
+    (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody
+    left: wait, and after patience take the fastest slow one, so that a world without fast processors still settles.
     """
 
     patience_s: float = 10.0
@@ -195,5 +195,7 @@ class LatencyRatio:
         before = views[: views.index(chosen)]
         code = ReasonCode.RATIO if before else ReasonCode.CHEAPEST
         return Send(
-            chosen.processor.name, _reason(code, chosen, age_s, before), probe=chosen.standing is Standing.PROBE
+            chosen.processor.name,
+            _reason(code, chosen, age_s, before),
+            probe=chosen.standing is Standing.PROBE,
         )

@@ -124,17 +124,13 @@ def run_steady(  # noqa: PLR0913 - one parameter per option
         (directory, keep),
         lambda contender, work: flood.run_load(contender, work, count, rate=rate, connections=connections),
     )
-    report(
-        "steady", f"{rate:g}/s for {seconds:g} s, medians of {runs}", flood.STEADY_ROWS, results, json_file
-    )
+    report("steady", f"{rate:g}/s for {seconds:g} s, medians of {runs}", flood.STEADY_ROWS, results, json_file)
 
 
 @app.command("backlog")
 def run_backlog(  # noqa: PLR0913 - one parameter per option
     *,
-    payments: Annotated[
-        int, typer.Option(min=1, help="how many wait while both processors fail")
-    ] = 1_000_000,
+    payments: Annotated[int, typer.Option(min=1, help="how many wait while both processors fail")] = 1_000_000,
     rate: Rate = 550,
     seconds: Seconds = 15,
     keep: Keep = None,

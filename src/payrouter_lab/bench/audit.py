@@ -40,14 +40,10 @@ class Audit:
             "charged with another amount": self.report.wrong_amount,
             "windows that differ": self.differences,
         }
-        return [
-            f"{len(items)} {what}, such as {', '.join(items[:3])}" for what, items in named.items() if items
-        ]
+        return [f"{len(items)} {what}, such as {', '.join(items[:3])}" for what, items in named.items() if items]
 
 
-def audit_books(
-    bed: Bed, accepted: Set[str], unanswered: Set[str], amount: Decimal, *, since_s: float
-) -> Audit:
+def audit_books(bed: Bed, accepted: Set[str], unanswered: Set[str], amount: Decimal, *, since_s: float) -> Audit:
     """Compare accepted payments with the processors' books id by id, and the summaries of random windows.
 
     `since_s` is the Unix second before the first payment; the windows lie between it and now, and around all.

@@ -79,9 +79,7 @@ ROWS: tuple[Row[BacklogResult], ...] = (
 )
 
 
-def run_backlog(
-    directory: Path, payments: int, rate: float, seconds: float, console: Console
-) -> BacklogResult:
+def run_backlog(directory: Path, payments: int, rate: float, seconds: float, console: Console) -> BacklogResult:
     """Fill, measure, kill, restart, drain and compare the books.
 
     Raises:

@@ -73,9 +73,7 @@ class Bed:
         else:
             argv = ["-m", "payrouter", "serve"]
             environment = self._settings(port, urls)
-        self.child = Child(
-            self.contender.name, [sys.executable, *argv], directory=self.directory, env=environment
-        )
+        self.child = Child(self.contender.name, [sys.executable, *argv], directory=self.directory, env=environment)
 
     def usage(self) -> Usage | None:
         """Return what the contender has used since it was started; None if somebody else started it."""
@@ -88,8 +86,7 @@ class Bed:
 
     def _settings(self, port: int, urls: Mapping[str, str]) -> dict[str, str]:
         processors = [
-            {"name": name, "url": url, "fee": str(self.fees[name]), "admin_token": TOKEN}
-            for name, url in urls.items()
+            {"name": name, "url": url, "fee": str(self.fees[name]), "admin_token": TOKEN} for name, url in urls.items()
         ]
         return {
             "PAYROUTER_PROCESSORS": msgspec.json.encode(processors).decode(),

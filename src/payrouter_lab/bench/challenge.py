@@ -172,9 +172,7 @@ def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run
         doubled=len(books.report.doubled),
         uninvited=len(books.report.uninvited),
         differences=len(books.differences),
-        cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / accepted
-        if before and after and accepted
-        else None,
+        cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / accepted if before and after and accepted else None,
         peak_mb=after.peak_mb if after else None,
         findings=[f"audit at {found['at_s']} s: {'; '.join(found['differences'])}" for found in audits]
         + books.findings(),

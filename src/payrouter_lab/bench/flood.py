@@ -90,9 +90,7 @@ def run_load(
             latency_ms=outcome.latency_ms,
             late_ms=outcome.late_ms,
             settled_per_s=settled / (done_s - outcome.first_sent_s),
-            cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / settled
-            if before and after and settled
-            else None,
+            cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / settled if before and after and settled else None,
             peak_mb=after.peak_mb if after else None,
             findings=audit.findings(),
         )

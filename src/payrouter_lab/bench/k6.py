@@ -107,8 +107,7 @@ class LoadRun:
             "payments_url": f"{bed.target.url}/payments",
             "summary_url": f"{bed.target.url}/payments-summary",
             "processors": [
-                {"name": name, "url": processor.url, "token": bed.token}
-                for name, processor in bed.processors.items()
+                {"name": name, "url": processor.url, "token": bed.token} for name, processor in bed.processors.items()
             ],
             "salt": self.salt,
             "result_file": str(self._result),
@@ -118,15 +117,11 @@ class LoadRun:
         if trace:
             options += ["--out", f"csv={directory / 'trace.csv'}"]
         environment = {"BENCH": msgspec.json.encode(config).decode()}
-        self.child = Child(
-            "k6", [k6_binary(), "run", *options, str(SCRIPT)], directory=directory, env=environment
-        )
+        self.child = Child("k6", [k6_binary(), "run", *options, str(SCRIPT)], directory=directory, env=environment)
 
     def started_s(self) -> float | None:
         """Return the Unix second at which the load began; None before."""
-        return (
-            read_console(self._console.read_text().splitlines()).started_s if self._console.exists() else None
-        )
+        return read_console(self._console.read_text().splitlines()).started_s if self._console.exists() else None
 
     def result(self) -> LoadResult:
         """Return the figures of a run that has ended.

@@ -138,9 +138,7 @@ def _stat(pid: int) -> _Stat | None:
 def process_tree(root: int) -> set[int]:
     """Return the ids of the living processes of `root`'s session and of its descendants, itself included."""
     stats = {
-        int(entry): stat
-        for entry in os.listdir("/proc")
-        if entry.isdigit() and (stat := _stat(int(entry))) is not None
+        int(entry): stat for entry in os.listdir("/proc") if entry.isdigit() and (stat := _stat(int(entry))) is not None
     }
     tree = {pid for pid, stat in stats.items() if root in {pid, stat.session}}
     while more := {pid for pid, stat in stats.items() if stat.parent in tree} - tree:

@@ -133,9 +133,7 @@ class Reference:
 
 async def _serve(port: int, processor: str) -> None:
     reference = Reference(processor)
-    config = uvicorn.Config(
-        reference, port=port, access_log=False, lifespan="off", log_level="warning", backlog=2048
-    )
+    config = uvicorn.Config(reference, port=port, access_log=False, lifespan="off", log_level="warning", backlog=2048)
     async with ClientBuilder().build() as client, asyncio.TaskGroup() as tasks:
         senders = [tasks.create_task(reference.send_all(client)) for _ in range(SENDERS)]
         await uvicorn.Server(config).serve()
@@ -147,9 +145,7 @@ def main() -> None:
     """Run the reference until it is told to stop."""
     parser = argparse.ArgumentParser(description="A do-nothing payment router, to measure beside ours.")
     parser.add_argument("--port", type=int, default=9999)
-    parser.add_argument(
-        "--processor", default="http://127.0.0.1:8001", help="address of the only processor it uses"
-    )
+    parser.add_argument("--processor", default="http://127.0.0.1:8001", help="address of the only processor it uses")
     arguments = parser.parse_args()
     uvloop.run(_serve(arguments.port, arguments.processor))
 

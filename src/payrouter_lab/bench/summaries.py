@@ -58,9 +58,7 @@ def find_fill(name: str) -> Fill:
     try:
         return cast("Fill", getattr(importlib.import_module(module), function))
     except (ImportError, AttributeError) as error:
-        raise ChildError(
-            f"nothing to fill a ledger with: {name} ({error}); name a function with --fill"
-        ) from error
+        raise ChildError(f"nothing to fill a ledger with: {name} ({error}); name a function with --fill") from error
 
 
 def oldest_of(count: int) -> datetime:
@@ -111,9 +109,7 @@ def measure_summaries(directory: Path, count: int, asks: int, fill: Fill, seed: 
         found = bed.target.settled()
         if found != count:
             raise CallError(f"{count} payments were filled in, the summary says {found}")
-        latency = {
-            kind: quantiles(_ask(bed, draw, asks)) for kind, draw in windows(oldest, NEWEST, seed).items()
-        }
+        latency = {kind: quantiles(_ask(bed, draw, asks)) for kind, draw in windows(oldest, NEWEST, seed).items()}
     return SummaryFigures(count, latency)
 
 

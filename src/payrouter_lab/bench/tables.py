@@ -70,6 +70,4 @@ def _ratio(first: Sequence[float | None], last: Sequence[float | None]) -> str:
 
 def write_json(path: Path, benchmark: str, results: Mapping[str, Sequence[object]]) -> None:
     """Write every run's figures, for a machine to read."""
-    path.write_bytes(
-        msgspec.json.format(msgspec.json.encode({"benchmark": benchmark, "results": results})) + b"\n"
-    )
+    path.write_bytes(msgspec.json.format(msgspec.json.encode({"benchmark": benchmark, "results": results})) + b"\n")

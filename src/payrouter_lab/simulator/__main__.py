@@ -37,9 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="default", help="what it calls itself in messages and counts")
     parser.add_argument("--fee", type=_fee, default="0.05", help="fee as a rate: 0.05 is 5 %%")
     parser.add_argument("--token", default="123", help="what /admin calls must send as X-Rinha-Token")
-    parser.add_argument(
-        "--delay", type=_delay, default=0, metavar="MS", help="milliseconds each payment takes"
-    )
+    parser.add_argument("--delay", type=_delay, default=0, metavar="MS", help="milliseconds each payment takes")
     parser.add_argument("--failing", action="store_true", help="answer payments with 500 from the start")
     parser.add_argument("--chunked", action="store_true", help="answer payments in chunked coding")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults that strike by chance")

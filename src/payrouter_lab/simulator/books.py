@@ -139,8 +139,4 @@ class Books:
         seconds = self._seconds
         if first is not None and last is not None and last - first < len(seconds):
             return [number for number in range(first, last + 1) if number in seconds]
-        return [
-            number
-            for number in seconds
-            if (first is None or first <= number) and (last is None or number <= last)
-        ]
+        return [number for number in seconds if (first is None or first <= number) and (last is None or number <= last)]

@@ -48,9 +48,7 @@ class ProcessorSimulator:
             self._edge = self._server = None
             await asyncio.sleep(0)  # lets the transports close before the loop can go away
 
-    def configure(
-        self, *, delay_ms: int | None = None, failing: bool | None = None, token: str | None = None
-    ) -> None:
+    def configure(self, *, delay_ms: int | None = None, failing: bool | None = None, token: str | None = None) -> None:
         """Change what is given, as the admin calls do."""
         state = self._state
         state.delay_ms = state.delay_ms if delay_ms is None else delay_ms

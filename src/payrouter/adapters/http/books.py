@@ -126,16 +126,12 @@ class HttpBooks:
                 f"processor {name} refused the admin token (401); set its admin_token in PAYROUTER_PROCESSORS"
             )
         if answer.status != 200:
-            raise BooksUnavailable(
-                f"processor {name} answered {answer.status}; check its url in PAYROUTER_PROCESSORS"
-            )
+            raise BooksUnavailable(f"processor {name} answered {answer.status}; check its url in PAYROUTER_PROCESSORS")
         return answer.body
 
     def _unreadable(self, name: str, what: str, error: Exception) -> BooksUnavailable:
         url = self._processors[name].url
-        return BooksUnavailable(
-            f"processor {name} sent a {what} that cannot be read: {error}; is {url} a processor?"
-        )
+        return BooksUnavailable(f"processor {name} sent a {what} that cannot be read: {error}; is {url} a processor?")
 
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput)

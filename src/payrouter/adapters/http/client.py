@@ -65,7 +65,17 @@ class PoolLimits:
 class _Connection(asyncio.Protocol):
     """One connection; at most one request under way."""
 
-    __slots__ = ("_answer", "_body", "_keep", "_parser", "_pool", "_size", "idle_since_s", "request", "transport")
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_keep",
+        "_parser",
+        "_pool",
+        "_size",
+        "idle_since_s",
+        "request",
+        "transport",
+    )
 
     def __init__(self, pool: HttpPool) -> None:
         self._pool = pool
@@ -90,7 +100,8 @@ class _Connection(asyncio.Protocol):
 
     def send(self, request: _Request) -> None:
         """Hand a request's bytes to the transport; from here on it may have been sent."""
-        assert self.transport is not None
+        if self.transport is None:
+            raise RuntimeError("a request needs an open connection")
         self.request = request
         self._parser = httptools.HttpResponseParser(self)
         self._body = []

@@ -68,9 +68,7 @@ class HttpGateway:
         Raises:
             GatewayError: if none came: no answer in time, or something that is no report.
         """
-        exchange = await self._health_pools[processor].ask(
-            self._health_requests[processor], within_s=HEALTH_WITHIN_S
-        )
+        exchange = await self._health_pools[processor].ask(self._health_requests[processor], within_s=HEALTH_WITHIN_S)
         match exchange:
             case Answer(200, body):
                 try:

@@ -8,6 +8,7 @@ per request, which is what keeps the accept path short (figures in `docs/decisio
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from dataclasses import dataclass, field
@@ -100,9 +101,7 @@ class Reply:
             body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
         else:
             framing = b"Content-Length: %d\r\n" % len(body)
-        self.send_raw(
-            b"%bContent-Type: %b\r\n%b%b" % (STATUS_LINES[status], content_type, framing, extra), body
-        )
+        self.send_raw(b"%bContent-Type: %b\r\n%b%b" % (STATUS_LINES[status], content_type, framing, extra), body)
 
     def send_raw(self, head: bytes, body: bytes = b"") -> None:
         """Answer with a prepared head: status line and headers, each ended by CRLF, without the blank line."""
@@ -117,9 +116,7 @@ class Reply:
         self._connection.abort()
 
 
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
 class _Connection(asyncio.Protocol):
@@ -193,11 +190,7 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(400, "not an HTTP/1.1 request")
         else:
-            if (
-                self._receiving
-                and self._head_bytes > self.server.limits.header_bytes
-                and not self._request.method
-            ):
+            if self._receiving and self._head_bytes > self.server.limits.header_bytes and not self._request.method:
                 self._refuse(431, f"headers exceed {self.server.limits.header_bytes} bytes")
 
     def eof_received(self) -> bool:
@@ -379,18 +372,8 @@ class HttpServer:
             AddressInUse: if another process is listening there.
         """
         loop = self._begin()
-        if path.is_socket():
-            probe = socket.socket(socket.AF_UNIX)
-            try:
-                probe.connect(str(path))
-            except OSError:
-                path.unlink()
-            else:
-                self._cancel_sweep()
-                raise AddressInUse(f"unix:{path}", "another process is listening there")
-            finally:
-                probe.close()
         try:
+            _remove_stale_socket(path)
             self._server = await loop.create_unix_server(lambda: _Connection(self), str(path), backlog=2048)
         except OSError as error:
             self._cancel_sweep()
@@ -442,3 +425,20 @@ class HttpServer:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """Remove a unix socket that nobody listens on.
+
+    Raises:
+        OSError: if somebody does.
+    """
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, "another process is listening there")

@@ -77,9 +77,7 @@ class SqliteBooks:
         columns = "processor.name, payment.id, amount, requested_us, state"
         first = self._rows(f"SELECT {columns} {_UNRESOLVED} ORDER BY seq LIMIT ?", (*bounds, limit))
         return {name: Totals(count, amount) for name, count, amount in totals}, [
-            UnresolvedAttempt(
-                name, BookEntry(from_blob(blob), amount, requested_us), PaymentState(state).label
-            )
+            UnresolvedAttempt(name, BookEntry(from_blob(blob), amount, requested_us), PaymentState(state).label)
             for name, blob, amount, requested_us, state in first
         ]
 
@@ -114,9 +112,7 @@ def send_again(path: Path, correlation_ids: Sequence[str] | None) -> int:
         connection.execute("BEGIN IMMEDIATE")
         wrong = [finding for one in correlation_ids or () if (finding := _no_dead_letter(connection, one))]
         if wrong:
-            raise InvalidInput(
-                "nothing was sent again, as there are ids of no dead letter:\n" + "\n".join(wrong)
-            )
+            raise InvalidInput("nothing was sent again, as there are ids of no dead letter:\n" + "\n".join(wrong))
         count = requeue_dead_letters(connection, correlation_ids)
         connection.execute("COMMIT")
         return count
@@ -139,9 +135,7 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
         StoreIncompatible: if it is not ours.
     """
     if not path.is_file():
-        raise StoreUnavailable(
-            f"there is no data file {path}; PAYROUTER_DATA names it, payrouter serve creates it"
-        )
+        raise StoreUnavailable(f"there is no data file {path}; PAYROUTER_DATA names it, payrouter serve creates it")
     connection = connect(path, read_only=read_only)
     try:
         with _translated(path):

@@ -28,7 +28,8 @@ _ROLL_UP = (
     "ON CONFLICT DO UPDATE SET count = count + excluded.count, amount = amount + excluded.amount"
 )
 _BUCKETS = (
-    "SELECT processor, sum(count), sum(amount) FROM rollup WHERE shift = ? AND bucket BETWEEN ? AND ? GROUP BY processor"
+    "SELECT processor, sum(count), sum(amount) FROM rollup "
+    "WHERE shift = ? AND bucket BETWEEN ? AND ? GROUP BY processor"
 )
 _EDGE = (
     "SELECT processor, count(*), sum(amount) FROM payment "
@@ -116,7 +117,19 @@ def read_payment(connection: sqlite3.Connection, correlation_id: str) -> Payment
     row = connection.execute(_FIND, (to_blob(correlation_id),)).fetchone()
     if row is None:
         return None
-    blob, amount, accepted_us, state, attempts, processor, requested_us, settled_us, latency_us, reason, failures = row
+    (
+        blob,
+        amount,
+        accepted_us,
+        state,
+        attempts,
+        processor,
+        requested_us,
+        settled_us,
+        latency_us,
+        reason,
+        failures,
+    ) = row
     return PaymentRecord(
         correlation_id=from_blob(blob),
         amount_minor=amount,

@@ -34,6 +34,8 @@ _BEGIN = (
     "UPDATE payment SET state = 1, processor = ?, requested_us = ?, reason = ?, attempts = attempts + 1 "
     "WHERE seq = ? AND state = 0"
 )
+_CONCLUDE = "UPDATE payment SET state = ?, failures = ? WHERE seq = ?"
+_FORGET = "UPDATE payment SET processor = NULL, requested_us = NULL, reason = NULL WHERE seq = ?"
 _ORPHANS = (
     "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
     "WHERE state IN (1, 2) ORDER BY seq"
@@ -70,7 +72,7 @@ class SqliteQueue:
 
     def _recount(self) -> None:
         """Count what waits: at start, and after somebody else wrote to the file."""
-        self._count = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 0").fetchone()[0]
+        self._count: int = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 0").fetchone()[0]
 
     # -- accept
 
@@ -179,9 +181,7 @@ class SqliteQueue:
             claim = self._held(intent.delivery)
             written.append(
                 claim is not None
-                and execute(
-                    _BEGIN, (ids[intent.processor], intent.requested_us, intent.reason, claim.row[0])
-                ).rowcount
+                and execute(_BEGIN, (ids[intent.processor], intent.requested_us, intent.reason, claim.row[0])).rowcount
                 == 1
             )
         return written
@@ -212,12 +212,9 @@ class SqliteQueue:
             record = AttemptRecord(failure.at_us, intent.processor, failure.event.value, failure.detail)
             # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
             forget = before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED
-            connection.execute(
-                "UPDATE payment SET state = ?, failures = ?"
-                + (", processor = NULL, requested_us = NULL, reason = NULL" if forget else "")
-                + " WHERE seq = ?",
-                (after, add_failure(row[2], record), seq),
-            )
+            connection.execute(_CONCLUDE, (after, add_failure(row[2], record), seq))
+            if forget:
+                connection.execute(_FORGET, (seq,))
             moved.append((intent.delivery, after, row[1]))
         return moved
 

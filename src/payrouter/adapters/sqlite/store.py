@@ -31,24 +31,35 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
     Raises:
         StoreUnavailable: if the file cannot be opened.
+        StoreIncompatible: if it is to be written and is not ours.
     """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
-        if not read_only:
-            # Small pages: a commit changes a few bytes on each of some scattered ones, and logs them whole.
-            connection.execute("PRAGMA page_size = 1024")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        # The checkpointer does this, off the accept path.
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cache_size = -16384")
-        connection.execute("PRAGMA temp_store = MEMORY")
+        try:
+            _prepare(connection, path, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error):
-            raise StoreIncompatible(f"{path} is not a Payrouter file: {error}; choose another PAYROUTER_DATA") from error
+            raise StoreIncompatible(f"{path} is not a Payrouter file; choose another PAYROUTER_DATA") from error
         raise StoreUnavailable(f"cannot open {path}: {error}") from error
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    if not read_only:
+        # Before the journal mode, which would be written into somebody else's file.
+        check_schema(connection, path)
+        # Small pages: a commit changes a few bytes on each of some scattered ones, and logs them whole.
+        connection.execute("PRAGMA page_size = 1024")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    # The checkpointer does this, off the accept path.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> bool:

@@ -197,7 +197,16 @@ _REASON = {
 }
 _PAYMENT = {
     "type": "object",
-    "required": ["correlationId", "amount", "state", "acceptedAt", "processor", "attempts", "reason", "failedAttempts"],
+    "required": [
+        "correlationId",
+        "amount",
+        "state",
+        "acceptedAt",
+        "processor",
+        "attempts",
+        "reason",
+        "failedAttempts",
+    ],
     "properties": {
         "correlationId": _UUID,
         "amount": _MONEY,

@@ -176,9 +176,7 @@ def summary_body(names: tuple[str, ...], totals: dict[str, Totals]) -> bytes:
     for name in ordered:
         total = totals.get(name, Totals())
         key = msgspec.json.encode(name).decode()
-        members.append(
-            f'{key}:{{"totalRequests":{total.count},"totalAmount":{format_minor(total.amount_minor)}}}'
-        )
+        members.append(f'{key}:{{"totalRequests":{total.count},"totalAmount":{format_minor(total.amount_minor)}}}')
     return ("{" + ",".join(members) + "}").encode()
 
 

@@ -15,6 +15,7 @@ from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
 from payrouter.adapters.http.server import HttpServer
 from payrouter.bootstrap import Router, running_router
+from payrouter.domain.errors import PayrouterError
 from payrouter.entrypoints.api.problems import refusal
 from payrouter.entrypoints.api.routes import Api
 from payrouter.settings import Address
@@ -60,7 +61,11 @@ async def serve_until_stopped(settings: Settings, announce: Callable[[Address], 
         gc.freeze()
         announce(address)
         await stop.wait()
-        _log.info("stopping: %d attempts in flight, %d payments waiting", router.dispatcher.in_flight, router.queue.waiting())
+        _log.info(
+            "stopping: %d attempts in flight, %d payments waiting",
+            router.dispatcher.in_flight,
+            router.queue.waiting(),
+        )
     _log.info("stopped; what was not settled waits in %s", settings.data)
 
 
@@ -70,13 +75,10 @@ def run(settings: Settings, announce: Callable[[Address], None]) -> None:
     Raises:
         PayrouterError: if it cannot start; the text says why and what to do.
     """
-    import os, platform
-    from payrouter.adapters.scheduling import prefer_short_turns
-    if os.environ.get("SLICE"): print("slice", prefer_short_turns(platform.machine()))
     try:
         uvloop.run(serve_until_stopped(settings, announce))
-    except* Exception as group:
+    except* PayrouterError as group:
         error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None

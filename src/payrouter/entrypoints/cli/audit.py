@@ -100,9 +100,7 @@ def _totals_table(report: AuditReport) -> Table:
     table.add_column("Compared by")
     for name, one in report.processors.items():
         sides = [
-            text
-            for total in (one.ours, one.theirs)
-            for text in (str(total.count), format_minor(total.amount_minor))
+            text for total in (one.ours, one.theirs) for text in (str(total.count), format_minor(total.amount_minor))
         ]
         table.add_row(name, *sides, str(one.unresolved.count), "payment" if one.listed else "totals")
     return table
@@ -161,8 +159,7 @@ def _json(report: AuditReport) -> dict[str, Any]:
         "differences": [_finding_json(one) for one in report.findings],
         "unresolvedCount": report.unresolved_count,
         "unresolved": [
-            {"processor": one.processor, "state": one.state, **_entry_json(one.entry)}
-            for one in report.unresolved
+            {"processor": one.processor, "state": one.state, **_entry_json(one.entry)} for one in report.unresolved
         ],
         "notCompared": {name: _totals_json(total) for name, total in report.unaudited.items()},
         "listedAtMost": KEPT,

@@ -112,9 +112,7 @@ def _data_findings(settings: Settings) -> list[Finding]:
         return [Finding(Level.ERROR, subject, "its folder is not there", step)]
     findings = []
     if report.problem:
-        findings.append(
-            Finding(Level.ERROR, subject, report.problem, "mend that, or choose another PAYROUTER_DATA")
-        )
+        findings.append(Finding(Level.ERROR, subject, report.problem, "mend that, or choose another PAYROUTER_DATA"))
     elif report.size_bytes:
         use = "in use by a running router" if report.in_use else "no router runs on it"
         findings.append(Finding(Level.OK, subject, f"schema is right, {_size(report.size_bytes)}, {use}"))
@@ -150,11 +148,7 @@ def _size(count: int) -> str:
 async def _processor_findings(settings: Settings) -> list[Finding]:
     if not settings.processors:
         example = '[{"name":"default","url":"http://127.0.0.1:8001","fee":"0.05"}]'
-        return [
-            Finding(
-                Level.ERROR, "processors", "none is configured", f"set PAYROUTER_PROCESSORS, like {example}"
-            )
-        ]
+        return [Finding(Level.ERROR, "processors", "none is configured", f"set PAYROUTER_PROCESSORS, like {example}")]
     async with processor_books(settings, within_s=WITHIN_S) as books:
         each = await asyncio.gather(*(_try_processor(books, one) for one in settings.processors))
     return [finding for findings in each for finding in findings]

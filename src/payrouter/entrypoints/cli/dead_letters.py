@@ -18,9 +18,7 @@ from payrouter.entrypoints.cli.common import JsonOption, money, print_json, sett
 if TYPE_CHECKING:
     from payrouter.ports.queue import DeadLetter
 
-app = typer.Typer(
-    help="Payments that no processor would take: list them, send them again.", no_args_is_help=True
-)
+app = typer.Typer(help="Payments that no processor would take: list them, send them again.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -59,9 +57,7 @@ def _table(letters: list[DeadLetter], count: int) -> Table:
     table.add_column("Unresolved at")
     for one in letters:
         accepted = format_instant(one.accepted_us)
-        table.add_row(
-            one.correlation_id, format_minor(one.amount_minor), accepted, one.reason, one.pinned_to or ""
-        )
+        table.add_row(one.correlation_id, format_minor(one.amount_minor), accepted, one.reason, one.pinned_to or "")
     return table
 
 
@@ -77,9 +73,7 @@ def _json(letter: DeadLetter) -> dict[str, Any]:
 
 @app.command("retry")
 def retry(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID…", help="correlationIds of dead letters.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="correlationIds of dead letters.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Send every dead letter again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

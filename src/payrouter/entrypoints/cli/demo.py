@@ -125,9 +125,7 @@ async def _send_samples(url: str) -> None:
     try:
         for amount in cycle(_AMOUNTS):
             body = f'{{"correlationId":"{uuid.uuid4()}","amount":{amount}}}'.encode()
-            exchange = await pool.ask(
-                b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body), within_s=5.0
-            )
+            exchange = await pool.ask(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body), within_s=5.0)
             if not refused and exchange != Answer(202, b'{"message":"payment accepted"}'):
                 refused = True
                 typer.echo(f"payrouter: a sample payment was not accepted: {exchange}", err=True)

@@ -28,9 +28,7 @@ LIVE_EVERY_S = 1.0
 LINE_EVERY_S = 10.0
 
 
-def introduction(
-    console: Console, settings: Settings, url: str, *, simulated: bool, keep_books: bool
-) -> None:
+def introduction(console: Console, settings: Settings, url: str, *, simulated: bool, keep_books: bool) -> None:
     """Say what runs where, and give lines to try, fit for copying."""
     table = Table(title="Payrouter demo", title_justify="left", show_header=False)
     table.add_row("router", url)
@@ -42,9 +40,7 @@ def introduction(
     if simulated:
         console.print("About 3 sample payments a second are on their way. Try:")
     else:
-        console.print(
-            "PAYROUTER_PROCESSORS is set: payments go to these processors, no sample payments are sent. Try:"
-        )
+        console.print("PAYROUTER_PROCESSORS is set: payments go to these processors, no sample payments are sent. Try:")
     correlation_id = uuid.uuid4()
     lines = [
         f"curl -i {url}/payments -H 'Content-Type: application/json' "
@@ -98,9 +94,7 @@ class Status:
 
     def _line(self, totals: dict[str, Totals]) -> str:
         accepted, under_way = self._accepted(totals)
-        settled = ", ".join(
-            f"{name} {one.count} ({format_minor(one.amount_minor)})" for name, one in totals.items()
-        )
+        settled = ", ".join(f"{name} {one.count} ({format_minor(one.amount_minor)})" for name, one in totals.items())
         return f"accepted {accepted}; settled: {settled}; under way {under_way}"
 
     def _table(self, totals: dict[str, Totals]) -> Table:

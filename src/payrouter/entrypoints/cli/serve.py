@@ -25,8 +25,6 @@ def serve() -> None:
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)
 
     def announce(address: Address) -> None:
-        typer.echo(
-            f"payrouter is listening on {address}, routing to {names}; books in {settings.data}", err=True
-        )
+        typer.echo(f"payrouter is listening on {address}, routing to {names}; books in {settings.data}", err=True)
 
     run(settings, announce)

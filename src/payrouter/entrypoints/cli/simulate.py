@@ -12,16 +12,12 @@ from payrouter_lab.simulator import SimulatorOptions, run
 
 def simulate_processor(  # noqa: PLR0913 - one parameter per option
     *,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
-    ] = 8001,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8001,
     fee: Annotated[str, typer.Option(help="Share of an amount it keeps: 0.05 is 5 %.")] = "0.05",
     name: Annotated[str, typer.Option(help="What it calls itself.")] = "default",
     token: Annotated[str, typer.Option(help="What /admin calls must send as X-Rinha-Token.")] = "123",  # noqa: S107 - the documented one
     delay_ms: Annotated[int, typer.Option(min=0, help="Milliseconds each payment takes.")] = 0,
-    failing: Annotated[
-        bool, typer.Option("--failing", help="Answer payments with 500 from the start.")
-    ] = False,
+    failing: Annotated[bool, typer.Option("--failing", help="Answer payments with 500 from the start.")] = False,
     chunked: Annotated[bool, typer.Option("--chunked", help="Answer payments in chunked coding.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:

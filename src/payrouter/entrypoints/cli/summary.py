@@ -77,9 +77,7 @@ def _sum(found: list[Row]) -> tuple[Totals, int]:
 
 
 def _table(found: list[Row], window: Window) -> Table:
-    table = Table(
-        title=f"Settled payments, {window_in_words(window)}", title_justify="left", show_footer=True
-    )
+    table = Table(title=f"Settled payments, {window_in_words(window)}", title_justify="left", show_footer=True)
     whole, fees = _sum(found)
     table.add_column("Processor", "Total")
     table.add_column("Payments", str(whole.count), justify="right")
@@ -97,9 +95,7 @@ def _json(found: list[Row], window: Window) -> dict[str, Any]:
     whole, fees = _sum(found)
     return {
         **window_json(window),
-        "processors": {
-            row.name: _totals(row.totals, row.fee_minor) | {"share": round(row.share, 6)} for row in found
-        },
+        "processors": {row.name: _totals(row.totals, row.fee_minor) | {"share": round(row.share, 6)} for row in found},
         "total": _totals(whole, fees),
     }
 
