@@ -183,10 +183,7 @@ async def test_the_cheapest_gets_everything_when_it_is_back_within_patience():
         world.cheap.script = ok()
         await world.until_settled(within_s=3.0)
         assert len(world.cheap.books) == 100
-        assert [(event.before, event.after) for event in world.events.of(StandingChanged)][0] == (
-            "usable",
-            "down",
-        )
+        assert (CHEAP, "down") in [(one.processor, one.after) for one in world.events.of(StandingChanged)]
 
 
 @virtually
@@ -275,12 +272,12 @@ async def test_few_payments_are_pinned_to_a_processor_that_hangs():
         world.cheap.script = lost(after_s=15.0, charged_s=None)
         most = 0
         for _ in range(600):
-            await world.pay(5)
+            await world.pay(2)
             await asyncio.sleep(0.1)
             most = max(most, world.pinned())
         print("most pinned to a processor that hangs:", most)
         assert most <= 80, "what was in flight when it began, and then a probe now and then"
-        assert len(world.dear.books) > 2800
+        assert len(world.dear.books) > 0.85 * 1200
         world.cheap.script = ok()
         await world.until_settled()
         world.check_books()
@@ -288,16 +285,16 @@ async def test_few_payments_are_pinned_to_a_processor_that_hangs():
 
 @virtually
 async def test_payments_pinned_to_a_processor_that_swallows_every_first_answer_stay_few():
-    async with World(patience_s=5.0) as world:
+    async with World(patience_s=5.0, most=64) as world:
         # It charges, and says so only when asked again: repeats succeed, so the breaker closes again and again.
         world.cheap.script = lambda intent, times: lost() if times == 1 else ok()
         pinned = []
-        for _ in range(3000):
-            await world.pay(10)
-            await asyncio.sleep(0.1)
+        for _ in range(120):
+            await world.pay(8)
+            await asyncio.sleep(0.5)
             pinned.append(world.pinned())
-        print("pinned after 60, 120, … 300 s:", pinned[599::600], "most", max(pinned))
-        assert max(pinned) <= 256 + 64
+        print("pinned after 10, 20, … 60 s:", pinned[19::20], "most", max(pinned))
+        assert max(pinned) < 2 * 64
         world.cheap.script = ok()
         await world.until_settled(within_s=300)
         world.check_books()

@@ -95,6 +95,21 @@ async def test_a_dead_letter_sent_again_comes_before_the_backlog_behind_it(store
 
 
 @contract
+async def test_a_dead_letter_sent_again_comes_after_the_backlog_before_it(store: Store) -> None:
+    await store.queue.accept(payments(12))
+    claimed = await store.queue.claim(12)
+    dead = intent(claimed.pop(3))
+    await store.queue.begin([dead])
+    await store.queue.conclude([failed(dead, PaymentEvent.INVALID)])
+    await store.restart()
+    assert await store.queue.orphans() == []
+    assert ids(await store.queue.claim(1)) == numbered(1)
+    assert await store.queue.retry_dead_letters(None) == 1
+    assert await store.queue.orphans() == []
+    assert await claim_all(store) == numbered(*range(2, 13))
+
+
+@contract
 async def test_dead_letters_sent_again_all_over_a_backlog_come_out_once_and_in_order(store: Store) -> None:
     await store.queue.accept(payments(60))
     claimed = await store.queue.claim(60)

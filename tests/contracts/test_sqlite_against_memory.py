@@ -248,4 +248,4 @@ def tiny_head(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestOneRouter(OneRouter.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=40)
+    settings = settings(max_examples=max(60, settings.default.max_examples // 2), stateful_step_count=40)

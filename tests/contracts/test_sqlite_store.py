@@ -155,6 +155,40 @@ async def test_everything_in_a_failed_group_fails_together(engine: SqliteEngine)
     assert await engine.ledger.settle([settlement(one)]) == [True]
 
 
+@on_sqlite
+async def test_a_failure_in_the_middle_of_a_group_undoes_what_came_before_it(engine: SqliteEngine) -> None:
+    await settled(engine, 1)
+    engine.store.linger_s = 60.0
+    purging = engine.store.submit(lambda connection: connection.execute("DELETE FROM payment"), lambda _: None)
+    with pytest.raises(StoreUnavailable):
+        await engine.store.submit(
+            lambda connection: connection.execute("INSERT INTO payment (id) VALUES (NULL)"),
+            lambda _: None,
+            urgent=True,
+        )
+    with pytest.raises(StoreUnavailable):
+        await purging
+    assert (await engine.ledger.find(id_of(1))).state is PaymentState.SETTLED
+
+
+def test_ram_holds_a_bounded_head_of_the_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payrouter.adapters.sqlite.queue.HEAD", 8)
+    monkeypatch.setattr("payrouter.adapters.sqlite.queue._REFILL", 4)
+
+    async def hold() -> None:
+        engine = SqliteEngine(tmp_path, 100_000)
+        assert await engine.queue.claim(1) == []
+        for number in range(1, 101):
+            await engine.queue.accept([payment(number), payment(number + 1000)])
+            assert len(engine.queue._ready) <= 8
+        while deliveries := await engine.queue.claim(5):
+            assert len(engine.queue._ready) <= 8
+            assert len(deliveries) == 5
+        await engine.close()
+
+    asyncio.run(hold())
+
+
 # -- whose file it is
 
 

@@ -217,6 +217,15 @@ def test_a_pinned_payment_may_not_be_repeated_while_the_breaker_is_open() -> Non
     assert one.may_repeat(10.25)
 
 
+def test_one_with_as_many_pinned_as_it_may_have_in_flight_gets_no_more_until_it_has_resolved_some() -> None:
+    one = board(most=3)
+    one.pinned = 3
+    assert standing(one, 10) is Standing.DOWN
+    assert one.may_repeat(10)
+    one.pinned = 2
+    assert standing(one, 10) is Standing.USABLE
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_probe_whose_intent_could_not_be_written_gives_everything_back(slow: bool) -> None:
     one = board() if slow else downed(10)

@@ -73,6 +73,13 @@ def test_each_failed_probe_doubles_the_pause_up_to_the_longest() -> None:
     assert pauses == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
 
 
+def test_it_says_since_when_it_has_been_open_however_many_probes_failed() -> None:
+    breaker = opened(at_s=10)
+    fail_probe(breaker, 11)
+    fail_probe(breaker, 12)
+    assert breaker.opened_s == 10
+
+
 def test_after_a_recovery_the_pause_is_the_first_again() -> None:
     breaker = opened()
     fail_probe(breaker, 1)

@@ -73,9 +73,7 @@ def test_a_chosen_one_that_is_half_open_is_probed() -> None:
 
 def test_of_three_the_ratio_is_applied_step_by_step() -> None:
     third = view(USABLE, name="third", reported_ms=10)
-    assert (
-        route(first(expected_ms=1000), second(expected_ms=100, reported_ms=100), third).processor == "third"
-    )
+    assert route(first(expected_ms=1000), second(expected_ms=100, reported_ms=100), third).processor == "third"
     assert route(first(expected_ms=10), second(expected_ms=100, reported_ms=100), third).processor == "first"
 
 

@@ -150,9 +150,7 @@ def test_a_wait_ends_in_the_future_and_within_two_seconds(
 
 
 @given(AGES, BACKLOGS, views())
-def test_with_the_cheapest_usable_nobody_else_is_paid(
-    age_s: float, backlog: int, others: list[ProcessorView]
-) -> None:
+def test_with_the_cheapest_usable_nobody_else_is_paid(age_s: float, backlog: int, others: list[ProcessorView]) -> None:
     decision = route([view(USABLE), *others[1:]], age_s=age_s, backlog=backlog)
     assert short(decision) == "first cheapest"
 

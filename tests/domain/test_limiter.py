@@ -8,9 +8,7 @@ from payrouter.domain.limiter import Limiter
 
 ROUND_TRIP_S = 0.2
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["acquire", "release", "succeeded", "overloaded"]), st.floats(0, 1), st.floats(0, 2)
-    ),
+    st.tuples(st.sampled_from(["acquire", "release", "succeeded", "overloaded"]), st.floats(0, 1), st.floats(0, 2)),
     max_size=200,
 )
 

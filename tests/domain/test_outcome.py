@@ -41,9 +41,7 @@ def test_a_200_without_a_json_object_proves_nothing(body: bytes) -> None:
     assert isinstance(outcome_of_answer(200, body), Unknown)
 
 
-@pytest.mark.parametrize(
-    "status", [100, 201, 202, 204, 301, 302, 307, 402, 408, 409, 410, 501, 502, 503, 504, 599]
-)
+@pytest.mark.parametrize("status", [100, 201, 202, 204, 301, 302, 307, 402, 408, 409, 410, 501, 502, 503, 504, 599])
 def test_an_unforeseen_answer_is_unknown(status: int) -> None:
     outcome = outcome_of_answer(status, OK)
     assert isinstance(outcome, Unknown)

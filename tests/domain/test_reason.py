@@ -53,9 +53,7 @@ def test_a_reason_reads_the_same_before_and_after_it_was_stored(reason: Reason, 
 def test_every_reason_reads_as_a_sentence_about_its_processor(code: ReasonCode) -> None:
     words = Reason(code, 12.3, 3, 32, 4.56).in_words("fallback")
     assert words.startswith("fallback ")
-    assert words.endswith(
-        ": expected 12 ms with 3 of 32 permits in use, 4.6 s after the payment was accepted"
-    )
+    assert words.endswith(": expected 12 ms with 3 of 32 permits in use, 4.6 s after the payment was accepted")
     assert "{" not in words
 
 

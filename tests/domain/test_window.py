@@ -77,9 +77,7 @@ def test_a_fraction_counts_to_the_microsecond(fraction: str, micros: int) -> Non
     ("nanos", "micros"),
     [("000000000", 0), ("000000001", 1), ("000001000", 1), ("000001001", 2), ("999999999", 1_000_000)],
 )
-def test_rounding_up_moves_to_the_next_microsecond_only_where_nanoseconds_are_left(
-    nanos: str, micros: int
-) -> None:
+def test_rounding_up_moves_to_the_next_microsecond_only_where_nanoseconds_are_left(nanos: str, micros: int) -> None:
     assert parse_instant(f"1970-01-01T00:00:00.{nanos}Z", round_up=True) == micros
 
 

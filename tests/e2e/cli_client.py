@@ -1,4 +1,4 @@
-"""The command line run as its users run it: processes on free ports of this machine, ended by whoever started them."""
+"""The command line run as its users run it: processes on free ports, ended by whoever started them."""
 
 from __future__ import annotations
 

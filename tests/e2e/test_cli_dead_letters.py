@@ -79,6 +79,7 @@ def test_an_id_of_no_dead_letter_is_named_and_nothing_is_sent_again(tmp_path):
     with served(tmp_path) as (default, serving, _):
         settled, unknown = new_id(), new_id()
         serving.pay(settled)
+        wait_for(lambda: serving.state(settled) == "settled")
         (dead,) = bury(serving, default)
         ended = payrouter(tmp_path, "dead-letters", "retry", dead, settled, unknown)
         assert ended.returncode == 1

@@ -164,9 +164,7 @@ async def test_a_listing_can_be_bounded_on_either_side():
         assert await count("from=2025-07-15T12:00:01Z&to=2025-07-15T12:00:02Z") == 2
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=10001", "limit=x", "after=nonsense", "after=1", "from=now"]
-)
+@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "after=nonsense", "after=1", "from=now"])
 @scenario
 async def test_a_listing_that_makes_no_sense_is_refused(query):
     async with simulated() as client:
@@ -197,9 +195,7 @@ async def test_the_counts_tell_what_happened():
 INSTANTS = st.integers(min_value=-3_000_000, max_value=5_000_000)
 
 
-@given(
-    st.lists(st.tuples(INSTANTS, st.integers(-500, 500)), max_size=30), INSTANTS, INSTANTS, st.integers(1, 5)
-)
+@given(st.lists(st.tuples(INSTANTS, st.integers(-500, 500)), max_size=30), INSTANTS, INSTANTS, st.integers(1, 5))
 def test_totals_and_pages_agree_with_counting_one_by_one(payments, from_us, to_us, limit):
     books = Books()
     for number, (requested_us, cents) in enumerate(payments):

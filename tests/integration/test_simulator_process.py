@@ -53,9 +53,7 @@ def test_every_option_reaches_the_simulator():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
         connection.request("PUT", "/admin/configurations/delay", '{"delay": 0}', {"X-Rinha-Token": "abc"})
         assert json.loads(connection.getresponse().read()) == {"config": "delay", "was": 30, "is": 0}
-        connection.request(
-            "PUT", "/admin/configurations/failure", '{"failure": false}', {"X-Rinha-Token": "abc"}
-        )
+        connection.request("PUT", "/admin/configurations/failure", '{"failure": false}', {"X-Rinha-Token": "abc"})
         assert json.loads(connection.getresponse().read())["was"] is True
         payment = f'{{"correlationId":"{uuid.uuid4()}","amount":1,"requestedAt":"2025-07-15T12:00:00Z"}}'
         connection.request("POST", "/payments", payment, {"Content-Type": "application/json"})
@@ -69,9 +67,7 @@ def test_an_address_in_use_is_named_and_ends_with_one():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [*COMMAND, "--port", port], capture_output=True, text=True, timeout=5, check=False
-        )
+        ended = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, timeout=5, check=False)
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
 

@@ -22,6 +22,7 @@ from payrouter.domain.routing import Send, Wait
 
 if TYPE_CHECKING:
     from payrouter.domain.attempt import Delivery
+    from payrouter.domain.breaker import Probes
     from payrouter.domain.board import ProcessorBoard, ProcessorView, Standing
     from payrouter.domain.routing import Decision, Policy
     from payrouter.ports.clock import Clock
@@ -54,6 +55,17 @@ class Ports:
     events: EventSink
 
 
+@dataclass(slots=True)
+class _Flight:
+    """An attempt under way: sent when (monotonic seconds), as what, and after how many purges."""
+
+    intent: Intent
+    sent_s: float
+    probe: Probes | None
+    pinned: bool
+    purges: int
+
+
 class Dispatcher:
     """Moves payments from the queue to processors and outcomes into the books.
 
@@ -67,11 +79,12 @@ class Dispatcher:
         self._events = ports.events
         self._boards = boards
         self._policy = policy
-        self._recorder = Recorder(ports.queue, ports.ledger, ports.events)
+        self._recorder = Recorder(ports.queue, ports.ledger, ports.events, self.wake)
         self._pins = Pins(boards, ports.clock, self._send)
         self._wake = asyncio.Event()
         self._stopping = False
         self._in_flight = 0
+        self._purges = 0
         self._standings: dict[str, Standing] = {}
 
     # -- life
@@ -105,8 +118,9 @@ class Dispatcher:
         await self._recorder.flush(within_s)
 
     def forget(self) -> None:
-        """Everything was purged: pinned payments exist no more."""
+        """Everything was purged: no payment exists any more, pinned or under way."""
         self._pins.clear()
+        self._purges += 1
 
     @property
     def in_flight(self) -> int:
@@ -122,7 +136,15 @@ class Dispatcher:
 
     async def _adopt_orphans(self) -> None:
         for intent in await self._queue.orphans():
-            self._pins.add(intent)
+            if intent.processor in self._boards:
+                self._pins.add(intent)
+            else:
+                # I6: it may not leave that processor, so it stands until the operator brings it back.
+                detail = "not configured any more; bring it back to PAYROUTER_PROCESSORS"
+                failed = AttemptFailed(
+                    intent.delivery.correlation_id, intent.processor, PaymentEvent.UNKNOWN.value, detail
+                )
+                self._events.publish(failed)
 
     # -- claim, route, intent
 
@@ -172,7 +194,7 @@ class Dispatcher:
 
     async def _begin_and_send(self, deliveries: list[Delivery]) -> None:
         now_s = self._clock.monotonic_s()
-        chosen: list[tuple[Intent, bool]] = []
+        chosen: list[tuple[Intent, Probes | None]] = []
         for index, delivery in enumerate(deliveries):
             decision = self._route(delivery.accepted_us, self._views(now_s), now_s)
             if isinstance(decision, Wait):
@@ -199,7 +221,7 @@ class Dispatcher:
                 await asyncio.sleep(0)
             self._post(intent, probe=probe)
 
-    def _take(self, delivery: Delivery, decision: Send, now_s: float) -> tuple[Intent, bool]:
+    def _take(self, delivery: Delivery, decision: Send, now_s: float) -> tuple[Intent, Probes | None]:
         """Take a permit and fix the attempt's instant (I5)."""
         probe = self._boards[decision.processor].started(now_s, counts_as_probe=decision.probe)
         intent = Intent(delivery, decision.processor, self._clock.now_us(), decision.reason.encode())
@@ -212,17 +234,23 @@ class Dispatcher:
         probe = self._boards[intent.processor].started(self._clock.monotonic_s())
         self._post(intent, probe=probe, pinned=True)
 
-    def _post(self, intent: Intent, *, probe: bool, pinned: bool = False) -> None:
+    def _post(self, intent: Intent, *, probe: Probes | None, pinned: bool = False) -> None:
         self._in_flight += 1
-        sent_s = self._clock.monotonic_s()
-        self._gateway.send(intent, partial(self._ended, intent, sent_s, probe, pinned))
+        flight = _Flight(intent, self._clock.monotonic_s(), probe, pinned, self._purges)
+        self._gateway.send(intent, partial(self._landed, flight))
 
-    def _ended(self, intent: Intent, sent_s: float, probe: bool, pinned: bool, outcome: Outcome) -> None:  # noqa: FBT001
-        """Turn an outcome into its consequence. The only place that does."""
+    def _landed(self, flight: _Flight, outcome: Outcome) -> None:
+        """Learn from an outcome; it has a consequence unless its payment was purged meanwhile."""
         self._in_flight -= 1
         now_s = self._clock.monotonic_s()
-        latency_ms = (now_s - sent_s) * 1000
-        self._boards[intent.processor].ended(outcome, now_s, latency_ms, probe=probe)
+        latency_ms = (now_s - flight.sent_s) * 1000
+        self._boards[flight.intent.processor].ended(outcome, now_s, latency_ms, probe=flight.probe)
+        if flight.purges == self._purges:
+            self._ended(flight.intent, latency_ms, outcome, pinned=flight.pinned)
+        self.wake()
+
+    def _ended(self, intent: Intent, latency_ms: float, outcome: Outcome, *, pinned: bool) -> None:
+        """Turn an outcome into its consequence. The only place that does."""
         if pinned and isinstance(outcome, Charged | Invalid):
             self._pins.resolved(intent.delivery.correlation_id)
         match outcome:
@@ -242,7 +270,6 @@ class Dispatcher:
                 self._events.publish(PaymentBuried(intent.delivery.correlation_id, intent.processor, detail))
             case _:
                 assert_never(outcome)
-        self.wake()
 
     def _fail(self, intent: Intent, event: PaymentEvent, detail: str) -> None:
         self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))

@@ -13,6 +13,8 @@ from payrouter.domain.errors import StoreUnavailable
 from payrouter.domain.events import PaymentsSettled, StoreFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payrouter.domain.attempt import FailedAttempt
     from payrouter.domain.ledger import Settlement
     from payrouter.ports.events import EventSink
@@ -26,14 +28,18 @@ class Recorder:
     """Outcomes waiting to be durable. The dispatcher bounds how many.
 
     Nobody waits for them, so they gather for `gather_s`: one batch touches each roll-up and index page once.
+    `on_concluded` is called once failed attempts are durable: their payments may be back in the queue.
     """
 
     gather_s = 0.02
 
-    def __init__(self, queue: PaymentQueue, ledger: Ledger, events: EventSink) -> None:
+    def __init__(
+        self, queue: PaymentQueue, ledger: Ledger, events: EventSink, on_concluded: Callable[[], None]
+    ) -> None:
         self._queue = queue
         self._ledger = ledger
         self._events = events
+        self._on_concluded = on_concluded
         self._settlements: list[Settlement] = []
         self._failures: list[FailedAttempt] = []
         self._writing = 0
@@ -110,4 +116,5 @@ class Recorder:
                 self._events.publish(StoreFailed("recording failed attempts", str(error)))
                 await asyncio.sleep(RETRY_S)
             else:
+                self._on_concluded()
                 return

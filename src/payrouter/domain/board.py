@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from payrouter.domain.attempt import Charged, Invalid, Outcome, Refusal, Refused, Unknown
-from payrouter.domain.breaker import Breaker, BreakerState
+from payrouter.domain.breaker import Breaker, BreakerState, Probes
 from payrouter.domain.latency import Latency
 from payrouter.domain.limiter import Limiter
 
@@ -33,7 +33,8 @@ class Standing(StrEnum):
 class ProcessorView:
     """A processor at one instant. `retry_s` is when a `SLOW` or `DOWN` one may be probed next.
 
-    `reported_ms` is its own least latency, 0 without a report.
+    `reported_ms` is its own least latency, 0 without a report. `usable_from_s` is since when it has been usable, or
+    when it last became so; minus infinity if it always was.
     """
 
     processor: Processor
@@ -43,6 +44,7 @@ class ProcessorView:
     in_flight: int
     limit: int
     retry_s: float
+    usable_from_s: float = float("-inf")
 
     @property
     def free(self) -> int:
@@ -68,12 +70,18 @@ class ProcessorBoard:
     pinned: int = 0
     _silent_from_s: float = 0.0
     _slow_retry_s: float = 0.0
-    _slow_probing: bool = False
+    _slow_probes: Probes = field(default_factory=Probes)
+    _usable_from_s: float = float("-inf")
+    _was_usable: bool = True
 
     def view(self, now_s: float) -> ProcessorView:
         """Return the standing at an instant."""
         expected_ms = self.expected_ms(now_s)
         standing, retry_s = self._standing(now_s, expected_ms)
+        usable = standing in (Standing.USABLE, Standing.FULL)
+        if usable and not self._was_usable:
+            self._usable_from_s = now_s
+        self._was_usable = usable
         return ProcessorView(
             self.processor,
             standing,
@@ -82,6 +90,7 @@ class ProcessorBoard:
             self.limiter.in_flight,
             int(self.limiter.limit),
             retry_s,
+            self._usable_from_s,
         )
 
     def expected_ms(self, now_s: float) -> float:
@@ -98,8 +107,11 @@ class ProcessorBoard:
                 return Standing.DOWN, now_s + 0.05
             case BreakerState.HALF_OPEN:
                 return Standing.PROBE, now_s
+            case BreakerState.CLOSED if self.pinned >= self.limiter.most:
+                # I7: one that answers repeats but no first attempt gets no more until it has resolved some.
+                return Standing.DOWN, now_s + 0.05
             case BreakerState.CLOSED if expected_ms > self.latency_ceiling_ms:
-                if self._slow_probing or now_s < self._slow_retry_s:
+                if now_s < self._slow_retry_s or not self._slow_probes.may_start(now_s):
                     return Standing.SLOW, max(self._slow_retry_s, now_s + 0.05)
                 return Standing.PROBE, now_s
             case _ if self.limiter.free == 0:
@@ -110,33 +122,35 @@ class ProcessorBoard:
         """True when a pinned payment may be sent again: the breaker lets it through, be it as the probe."""
         return self.breaker.state(now_s) is not BreakerState.OPEN
 
-    def started(self, now_s: float, *, counts_as_probe: bool = False) -> bool:
-        """Take a permit for an attempt; True if it is the probe.
+    def started(self, now_s: float, *, counts_as_probe: bool = False) -> Probes | None:
+        """Take a permit for an attempt. If it is a probe, return the probes it counts among, for `ended`.
 
-        A repeat at a half-open breaker is always the probe; `counts_as_probe` is what routing decided.
+        A repeat at a half-open breaker is always a probe; `counts_as_probe` is what routing decided.
         """
-        probe = counts_as_probe or self.breaker.state(now_s) is BreakerState.HALF_OPEN
-        if probe and self.breaker.state(now_s) is BreakerState.HALF_OPEN:
-            self.breaker.start_probe()
-        elif probe:
-            self._slow_probing = True
+        probe = None
+        if self.breaker.state(now_s) is BreakerState.HALF_OPEN:
+            probe = self.breaker.probes
+        elif counts_as_probe:
+            probe = self._slow_probes
+        if probe is not None:
+            probe.start(now_s)
         if self.limiter.in_flight == 0:
             self._silent_from_s = now_s
         self.limiter.acquire()
         return probe
 
-    def cancelled(self, *, probe: bool) -> None:
+    def cancelled(self, *, probe: Probes | None) -> None:
         """An attempt never left (its intent could not be written): give its places back."""
         self.limiter.release()
-        if probe:
-            self.breaker.cancel_probe()
-            self._slow_probing = False
+        if probe is not None:
+            probe.end()
 
-    def ended(self, outcome: Outcome, now_s: float, latency_ms: float, *, probe: bool) -> None:
+    def ended(self, outcome: Outcome, now_s: float, latency_ms: float, *, probe: Probes | None) -> None:
         """An attempt came to an outcome after `latency_ms`. Learn from it and free its permit."""
         self._silent_from_s = now_s
-        if probe:
-            self._slow_probing = False
+        if probe is not None:
+            probe.end()
+        if probe is self._slow_probes:
             self._slow_retry_s = now_s + self.slow_probe_every_s
         match outcome:
             # A 422 is an earlier success: no breaker event, but an answer all the same.
@@ -146,15 +160,13 @@ class ProcessorBoard:
                 self.breaker.succeeded(now_s)
             case Refused(Refusal.BUSY):
                 self.limiter.overloaded(now_s, latency_s=latency_ms / 1000)
-                if probe:
-                    self.breaker.cancel_probe()
             case Refused(refusal):
                 if refusal is Refusal.FAILING:
                     self.latency.sampled(now_s, latency_ms)
-                self.breaker.failed(now_s, probe=probe)
+                self.breaker.failed(now_s, probe=probe is self.breaker.probes)
             case Unknown():
                 self.limiter.overloaded(now_s, latency_s=latency_ms / 1000)
-                self.breaker.failed(now_s, probe=probe)
+                self.breaker.failed(now_s, probe=probe is self.breaker.probes)
         self.limiter.release()
 
     def reported(self, report: HealthReport, now_s: float) -> None:

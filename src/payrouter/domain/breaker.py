@@ -1,11 +1,11 @@
-"""A circuit breaker: closed, open until an instant, half-open with one real payment as the probe.
+"""A circuit breaker: closed, open until an instant, half-open with a real payment as the probe.
 
 Time is monotonic seconds, given by the caller.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -18,6 +18,32 @@ class BreakerState(StrEnum):
 
 
 @dataclass(slots=True)
+class Probes:
+    """Real payments out to find something out: one at a time, unless one takes long to come back.
+
+    A probe that hangs must not keep us from noticing a recovery: after `patience_s` the next may go, up to `most`.
+    """
+
+    patience_s: float = 0.5
+    most: int = 4
+    out: int = 0
+    _last_s: float = float("-inf")
+
+    def may_start(self, now_s: float) -> bool:
+        """True when a probe may go now."""
+        return self.out == 0 or (self.out < self.most and now_s >= self._last_s + self.patience_s)
+
+    def start(self, now_s: float) -> None:
+        """A probe goes."""
+        self.out += 1
+        self._last_s = now_s
+
+    def end(self) -> None:
+        """A probe came back, or never left."""
+        self.out -= 1
+
+
+@dataclass(slots=True)
 class Breaker:
     """Opens after `threshold` failures in a row, or on a failing health report that no fresh success contradicts.
 
@@ -26,13 +52,13 @@ class Breaker:
 
     threshold: int = 3
     first_open_s: float = 0.25
-    longest_open_s: float = 2.0
+    longest_open_s: float = 1.0
     success_outvotes_report_s: float = 1.0
 
     failures: int = 0
     opened_s: float | None = None
     retry_s: float = 0.0
-    probing: bool = False
+    probes: Probes = field(default_factory=Probes)
     _open_s: float = 0.0
     _last_success_s: float = float("-inf")
 
@@ -40,32 +66,24 @@ class Breaker:
         """Return the state at an instant."""
         if self.opened_s is None:
             return BreakerState.CLOSED
-        return BreakerState.HALF_OPEN if now_s >= self.retry_s and not self.probing else BreakerState.OPEN
-
-    def start_probe(self) -> None:
-        """Take the one place a half-open breaker has."""
-        self.probing = True
+        if now_s >= self.retry_s and self.probes.may_start(now_s):
+            return BreakerState.HALF_OPEN
+        return BreakerState.OPEN
 
     def succeeded(self, now_s: float) -> None:
         """A real payment went through: close."""
         self._last_success_s = now_s
         self.failures = 0
         self.opened_s = None
-        self.probing = False
         self._open_s = 0.0
 
     def failed(self, now_s: float, *, probe: bool) -> None:
         """An attempt failed. `probe` says whether it was the half-open one."""
         self.failures += 1
         if probe:
-            self.probing = False
             self._open(now_s, min(self.longest_open_s, self._open_s * 2 or self.first_open_s))
         elif self.opened_s is None and self.failures >= self.threshold:
             self._open(now_s, self.first_open_s)
-
-    def cancel_probe(self) -> None:
-        """The probe never left: give its place back."""
-        self.probing = False
 
     def reported(self, now_s: float, *, failing: bool) -> None:
         """A health report came. It may open the breaker, and call for a probe; only real payments close it."""

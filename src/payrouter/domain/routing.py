@@ -136,9 +136,14 @@ class LeastCost:
     the next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
     (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody
     left: wait, and after patience take the fastest slow one, so that a world without fast processors still settles.
+
+    After an outage of everything processors often come back together. One that has just come back is not paid more
+    for until the cheaper ones had `notice_s` to be noticed (probes go at least once a second), or the whole backlog
+    would go to whichever was probed first.
     """
 
     patience_s: float = 10.0
+    notice_s: float = 1.5
 
     def route(self, age_s: float, backlog: int, views: Sequence[ProcessorView], now_s: float) -> Decision:
         """Return what to do with the payment."""
@@ -146,6 +151,9 @@ class LeastCost:
         for rank, view in enumerate(views):
             before = views[:rank]
             match view.standing:
+                case Standing.USABLE if before and now_s < view.usable_from_s + self.notice_s:
+                    until_s = view.usable_from_s + self.notice_s
+                    return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, views[0], age_s, ()))
                 case Standing.USABLE:
                     code = _PASSED_FOR[before[-1].standing] if before else ReasonCode.CHEAPEST
                     return Send(view.processor.name, _reason(code, view, age_s, before))

@@ -71,11 +71,12 @@ class Request:
 class Reply:
     """Where one request is answered: once, now or later. Answering a client that has gone is harmless."""
 
-    __slots__ = ("_connection", "answered", "keep_alive")
+    __slots__ = ("_connection", "answered", "head_only", "keep_alive")
 
-    def __init__(self, connection: _Connection, *, keep_alive: bool) -> None:
+    def __init__(self, connection: _Connection, *, keep_alive: bool, head_only: bool) -> None:
         self._connection = connection
         self.keep_alive = keep_alive
+        self.head_only = head_only
         self.answered = False
 
     @property
@@ -108,7 +109,8 @@ class Reply:
         if self.answered:
             raise RuntimeError("a request is answered once")
         self.answered = True
-        self._connection.answer(head, body, keep_alive=self.keep_alive)
+        # To a HEAD a body would be read as the beginning of the next answer.
+        self._connection.answer(head, b"" if self.head_only else body, keep_alive=self.keep_alive)
 
     def abort(self) -> None:
         """Cut the connection without an answer."""
@@ -126,11 +128,11 @@ class _Connection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_busy",
-        "_expects_continue",
-        "_head_bytes",
         "_parser",
         "_reading_paused",
+        "_received_bytes",
         "_receiving",
+        "_refusal",
         "_request",
         "_waiting",
         "_writing_paused",
@@ -148,8 +150,9 @@ class _Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._request = Request(b"", b"")
         self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
-        self._receiving = self._busy = self._expects_continue = False
+        self._received_bytes = self._body_bytes = 0
+        self._receiving = self._busy = False
+        self._refusal: bytes | None = None
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._reading_paused = self._writing_paused = False
 
@@ -173,14 +176,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
-        if not self._receiving:
-            self._receiving = True
-            self.deadline = self.server.now() + self.server.limits.request_s
-        self._head_bytes += len(data)
+        self._received_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(400, "protocol upgrades are not spoken here")
+            # Not taken up, which RFC 9110 (7.8) allows: the request stands as it is, and is the last one.
+            self.closing = True
         except httptools.HttpParserCallbackError as error:
             # Raised around our own `_TooLarge`; anything else is a defect and must be seen.
             cause = error.__context__
@@ -190,8 +191,9 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(400, "not an HTTP/1.1 request")
         else:
-            if self._receiving and self._head_bytes > self.server.limits.header_bytes and not self._request.method:
-                self._refuse(431, f"headers exceed {self.server.limits.header_bytes} bytes")
+            # What is not body is head, chunk framing or trailers, and bounded together.
+            if self._receiving and self._received_bytes - self._body_bytes > self.server.limits.header_bytes:
+                self._refuse(431, self._too_much_head())
 
     def eof_received(self) -> bool:
         return False
@@ -207,9 +209,10 @@ class _Connection(asyncio.Protocol):
     # -- parser
 
     def on_message_begin(self) -> None:
-        self._request = Request(b"", b"")
         self._body = []
         self._body_bytes = 0
+        self._receiving = True
+        self.deadline = self.server.now() + self.server.limits.request_s
 
     def on_url(self, url: bytes) -> None:
         self._request.target += url
@@ -220,6 +223,11 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         limits, request = self.server.limits, self._request
         request.method = self._parser.get_method()
+        if request.target[:1] != b"/":
+            request.target = _origin_form(request.target)
+        # Only then can the head be too long, and only then is it worth measuring.
+        if self._received_bytes > limits.header_bytes and _head_bytes(request) > limits.header_bytes:
+            raise _TooLarge(431, self._too_much_head())
         for name, value in request.headers:
             if name == b"content-length":
                 if int(value) > limits.body_bytes:
@@ -238,9 +246,10 @@ class _Connection(asyncio.Protocol):
         if self._body:
             request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._receiving = False
-        self._head_bytes = 0
+        self._received_bytes = 0
         self._request = Request(b"", b"")
-        keep_alive = self._parser.should_keep_alive() and not self.server.stopping
+        parser = self._parser
+        keep_alive = parser.should_keep_alive() and not parser.should_upgrade() and not self.server.stopping
         # Behind those that wait, too: their turn comes on the next pass of the loop, answers go out in order.
         if self._busy or self._writing_paused or self._waiting:
             self._waiting.append((request, keep_alive))
@@ -254,18 +263,22 @@ class _Connection(asyncio.Protocol):
 
     def _handle(self, request: Request, *, keep_alive: bool) -> None:
         self._busy = True
-        self.server.handler(request, Reply(self, keep_alive=keep_alive))
+        reply = Reply(self, keep_alive=keep_alive, head_only=request.method == b"HEAD")
+        self.server.handler(request, reply)
 
     def answer(self, head: bytes, body: bytes, *, keep_alive: bool) -> None:
         self._busy = False
         transport = self.transport
         if transport is None:
             return
-        self.deadline = self.server.now() + self.server.limits.idle_s
+        if not self._receiving:
+            self.deadline = self.server.now() + self.server.limits.idle_s
         if keep_alive and not self.server.stopping:
             transport.write(b"%bDate: %b\r\n\r\n%b" % (head, self.server.date, body))
             if self._waiting:
                 asyncio.get_running_loop().call_soon(self._next)
+            elif self._refusal is not None:
+                self._hang_up(self._refusal)
         else:
             self.closing = True
             transport.write(b"%bDate: %b\r\nConnection: close\r\n\r\n%b" % (head, self.server.date, body))
@@ -275,9 +288,12 @@ class _Connection(asyncio.Protocol):
     def _next(self) -> None:
         if self._waiting and not self._busy and not self._writing_paused and self.transport is not None:
             request, keep_alive = self._waiting.popleft()
-            if self._reading_paused:
+            # Not before there is room: one read may hold thousands of small requests.
+            if self._reading_paused and len(self._waiting) < self.server.limits.pipelined:
                 self._reading_paused = False
                 self.transport.resume_reading()
+                if self._receiving:
+                    self.deadline = self.server.now() + self.server.limits.request_s
             self._handle(request, keep_alive=keep_alive)
 
     def abort(self) -> None:
@@ -286,24 +302,46 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
 
     def _refuse(self, status: int, detail: str, headers: tuple[bytes, ...] = ()) -> None:
-        """Answer what is not a request, or too much of one, and hang up."""
+        """Answer what is not a request, or too much of one, and hang up: after the answers still owed."""
         self.closing = True
-        if self.transport is None:
-            return
+        self._receiving = False
         head, body = self.server.refusal(status, detail)
         extra = b"".join(headers) + b"Date: %b\r\nConnection: close\r\n\r\n" % self.server.date
-        self.transport.write(head + extra + body)
-        self.transport.close()
+        if self._busy or self._waiting:
+            self._refusal = head + extra + body
+        else:
+            self._hang_up(head + extra + body)
+
+    def _hang_up(self, refusal: bytes) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._refusal = None
+        transport.write(refusal)
+        if len(self.server.connections) > self.server.limits.connections:
+            transport.close()
+            return
+        # Closing with bytes unread resets the connection, and the client may lose the answer that says why:
+        # for a moment, what still comes is thrown away (RFC 9112, 9.6).
+        self.deadline = self.server.now() + _LINGER_S
+        transport.write_eof()
+
+    def _too_much_head(self) -> str:
+        return f"headers exceed {self.server.limits.header_bytes} bytes"
 
     def expire(self, now: float) -> None:
         """Close this connection if its time is up. Called about once a second."""
         if now < self.deadline or self.transport is None:
             return
-        if self._writing_paused or self.closing:
+        if self._writing_paused:
             self.transport.abort()
-        elif self._receiving:
+        elif self._receiving and not self._reading_paused:
             self._refuse(408, f"the request did not arrive within {self.server.limits.request_s:g} s")
-        elif not self._busy:
+        elif self._busy or self._waiting:
+            return
+        elif self.closing:
+            self.transport.abort()
+        else:
             self.closing = True
             self.transport.close()
 
@@ -313,10 +351,28 @@ class _Connection(asyncio.Protocol):
         return not (self._busy or self._receiving or self._waiting)
 
 
-class _TooLarge(Exception):  # noqa: N818 - never leaves this module
+_LINGER_S = 2.0
+
+
+class _TooLarge(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
+
+
+def _head_bytes(request: Request) -> int:
+    """Return the length of a request's head, to within a few bytes."""
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Return the path and query of an absolute target, as servers must accept it (RFC 9112, 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return target
+    authority_ends = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[authority_ends:]
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def plain_refusal(status: int, detail: str) -> tuple[bytes, bytes]:

@@ -34,8 +34,8 @@ def read_payment(body: bytes) -> tuple[str, int]:
         raise InvalidInput(f"the body is not JSON: {error}", syntax=True) from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply; a payment is one flat object", syntax=True) from None
+    payment = parse_correlation_id(parsed.correlationId), parse_amount(bytes(parsed.amount))
     # Exactly two members have exactly two colons, as neither a UUID nor a number holds one: a third is a key twice.
     if body.count(b":") != 2:
-        correlation_id = parse_correlation_id(parsed.correlationId)
-        raise InvalidInput(f"a field is given twice for payment {correlation_id}; which one counts would be a guess")
-    return parse_correlation_id(parsed.correlationId), parse_amount(bytes(parsed.amount))
+        raise InvalidInput(f"a field is given twice for payment {payment[0]}; which one counts would be a guess")
+    return payment

@@ -105,7 +105,7 @@ class Api:
 
     def _post_payment(self, request: Request, reply: Reply) -> None:
         content_type = request.header(b"content-type")
-        if content_type is None or not content_type.lower().startswith(b"application/json"):
+        if content_type != b"application/json" and not _is_json(content_type):
             shown = (content_type or b"none")[:60].decode("ascii", "replace")
             _problem(reply, 415, f"send Content-Type: application/json, got {shown}")
             return
@@ -178,6 +178,10 @@ def summary_body(names: tuple[str, ...], totals: dict[str, Totals]) -> bytes:
         key = msgspec.json.encode(name).decode()
         members.append(f'{key}:{{"totalRequests":{total.count},"totalAmount":{format_minor(total.amount_minor)}}}')
     return ("{" + ",".join(members) + "}").encode()
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _query(request: Request, *, allowed: tuple[str, ...]) -> dict[str, str]:
