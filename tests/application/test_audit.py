@@ -179,9 +179,7 @@ def test_another_amount_is_one_difference():
     assert (report.findings[0].ours.amount_minor, report.findings[0].theirs.amount_minor) == (1990, 1991)
 
 
-@pytest.mark.parametrize(
-    ("at", "where"), [(41, "in the same slice"), (95, "in a later one"), (5000, "outside")]
-)
+@pytest.mark.parametrize(("at", "where"), [(41, "in the same slice"), (95, "in a later one"), (5000, "outside")])
 def test_another_instant_is_one_difference_wherever_it_lies(at, where):
     ours, theirs = agreeing()
     theirs.books["default"][2] = BookEntry("p4", 1990, at)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,11 @@ from payrouter.domain.breaker import BreakerState
 from payrouter.domain.health import HealthReport
 from payrouter.domain.limiter import Limiter
 from payrouter.domain.processor import Processor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from payrouter.domain.breaker import Probes
 
 DEFAULT = Processor("default", "http://default", Decimal("0.05"))
 FAILING = Refused(Refusal.FAILING, "answered 500")
@@ -62,10 +68,17 @@ def test_failures_in_a_row_bring_it_down_until_a_probe_succeeds(outcome: Outcome
     one = downed(10, outcome)
     assert standing(one, 10) is Standing.DOWN
     assert standing(one, 10.25) is Standing.PROBE
-    assert one.started(10.25, counts_as_probe=True)
+    probe = one.started(10.25, counts_as_probe=True)
+    assert probe is one.breaker.probes
     assert standing(one, 10.3) is Standing.DOWN
-    one.ended(Charged(), 10.35, 100, probe=True)
+    one.ended(Charged(), 10.35, 100, probe=probe)
     assert standing(one, 10.35) is Standing.USABLE
+    assert probe.out == 0
+
+
+def test_an_ordinary_attempt_counts_among_no_probes() -> None:
+    assert board().started(10) is None
+    assert board().started(10, counts_as_probe=False) is None
 
 
 def test_a_failed_probe_keeps_it_down_for_longer() -> None:
@@ -91,11 +104,13 @@ def test_422_is_no_failure_however_often_it_comes() -> None:
     assert standing(one, 60) is Standing.USABLE
 
 
-def test_a_probe_answered_422_gives_its_place_back() -> None:
+def test_a_probe_answered_422_shows_that_it_works() -> None:
     one = downed(10)
     attempt(one, Charged(already=True), 10.5)
-    assert not one.breaker.probing
-    assert standing(one, 10.5) is not Standing.DOWN
+    assert one.breaker.probes.out == 0
+    assert one.breaker.state(10.5) is BreakerState.CLOSED
+    assert one.breaker.failures == 0
+    assert standing(one, 10.5) is Standing.USABLE
 
 
 def test_busy_shrinks_the_limit_and_does_not_bring_it_down() -> None:
@@ -106,10 +121,32 @@ def test_busy_shrinks_the_limit_and_does_not_bring_it_down() -> None:
     assert standing(one, 31) is Standing.USABLE
 
 
-def test_a_busy_probe_gives_its_place_back() -> None:
+def test_a_busy_probe_gives_its_place_back_and_leaves_it_in_peace_for_a_moment() -> None:
     one = downed(10)
+    failures = one.breaker.failures
     attempt(one, BUSY, 10.5)
-    assert standing(one, 10.5) is Standing.PROBE
+    assert one.breaker.probes.out == 0
+    assert one.breaker.failures == failures
+    assert standing(one, 10.5) is Standing.DOWN
+    assert one.view(10.5).retry_s == 10.5 + one.breaker.first_open_s
+    assert standing(one, 10.5 + one.breaker.first_open_s) is Standing.PROBE
+
+
+def test_a_busy_slow_probe_is_followed_by_another_after_a_second() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=2000), 10)
+    attempt(one, BUSY, 10.1)
+    assert standing(one, 11) is Standing.SLOW
+    assert standing(one, 11.1) is Standing.PROBE
+
+
+def test_a_busy_answer_to_an_ordinary_attempt_does_not_put_off_the_probe() -> None:
+    one = board()
+    late = one.started(9.9)
+    for _ in range(3):
+        attempt(one, FAILING, 10)
+    one.ended(BUSY, 10.2, 300, probe=late)
+    assert standing(one, 10.25) is Standing.PROBE
 
 
 def test_a_timeout_shrinks_the_limit_and_is_no_latency_sample() -> None:
@@ -130,9 +167,9 @@ def test_an_unreachable_processor_gives_no_latency_sample() -> None:
 def test_it_is_full_without_permits_and_usable_again_with_one() -> None:
     one = board(most=2)
     one.started(10)
-    one.started(10)
+    probe = one.started(10)
     assert standing(one, 10) is Standing.FULL
-    one.ended(Charged(), 10.1, 100, probe=False)
+    one.ended(Charged(), 10.1, 100, probe=probe)
     assert standing(one, 10.1) is Standing.USABLE
 
 
@@ -140,7 +177,7 @@ def test_a_slow_report_calls_for_one_probe_and_then_it_is_slow() -> None:
     one = board()
     one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
     assert standing(one, 10) is Standing.PROBE
-    assert one.started(10, counts_as_probe=True)
+    assert one.started(10, counts_as_probe=True) is one.slow_probes
     assert standing(one, 10.1) is Standing.SLOW
 
 
@@ -160,6 +197,100 @@ def test_a_slow_probe_that_was_slow_is_followed_by_another_after_a_second() -> N
     assert standing(one, 13.1) is Standing.PROBE
 
 
+def hang_probes(one: ProcessorBoard, from_s: float, count: int) -> list[Probes]:
+    """Send probes as soon as each may go, none of which is answered."""
+    out: list[Probes] = []
+    for number in range(count):
+        at_s = from_s + number * 0.5
+        assert standing(one, at_s) is Standing.PROBE
+        probe = one.started(at_s, counts_as_probe=True)
+        assert probe is not None
+        assert standing(one, at_s + 0.49) in (Standing.DOWN, Standing.SLOW)
+        out.append(probe)
+    return out
+
+
+def slowed(now_s: float) -> ProcessorBoard:
+    """Known to be slow from its report, and due for a probe."""
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=5000), now_s)
+    return one
+
+
+@pytest.mark.parametrize("brought_to_probe", [downed, slowed])
+def test_probes_that_hang_do_not_keep_a_recovery_from_being_noticed(
+    brought_to_probe: Callable[[float], ProcessorBoard],
+) -> None:
+    one = brought_to_probe(10)
+    hanging = hang_probes(one, 10.25, 2)
+    assert standing(one, 11.25) is Standing.PROBE
+    probe = one.started(11.25, counts_as_probe=True)
+    one.ended(Charged(), 11.26, 10, probe=probe)
+    assert standing(one, 11.26) is Standing.USABLE
+    for late in hanging:
+        one.ended(LOST, 16.3, 6000, probe=late)
+    assert standing(one, 16.3) is Standing.USABLE, "they tell how it was, not how it is"
+    assert hanging[0].out == 0
+
+
+@pytest.mark.parametrize("brought_to_probe", [downed, slowed])
+def test_at_most_four_probes_hang_and_the_first_late_answer_lets_another_go(
+    brought_to_probe: Callable[[float], ProcessorBoard],
+) -> None:
+    one = brought_to_probe(10)
+    hanging = hang_probes(one, 10.25, 4)
+    assert standing(one, 15) in (Standing.DOWN, Standing.SLOW)
+    assert 15 < one.view(15).retry_s <= 15.05
+    one.ended(LOST, 16.25, 6000, probe=hanging.pop())
+    assert one.view(16.25).retry_s <= 17.25
+    assert standing(one, 17.25) is Standing.PROBE
+
+
+@pytest.mark.parametrize("brought_to_probe", [downed, slowed])
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=str)
+def test_a_probe_gives_its_place_back_however_late_its_answer_comes(
+    brought_to_probe: Callable[[float], ProcessorBoard], outcome: Outcome
+) -> None:
+    one = brought_to_probe(10)
+    hanging = hang_probes(one, 10.25, 4)
+    for probe in hanging:
+        attempt(one, Charged(), 12)
+        one.ended(outcome, 16.25, 6000, probe=probe)
+    assert (one.breaker.probes.out, one.slow_probes.out) == (0, 0)
+    assert one.limiter.in_flight == 0
+
+
+def test_a_probe_keeps_its_place_among_the_probes_it_was_sent_as_when_it_is_slow_and_then_goes_down() -> None:
+    one = slowed(10)
+    [slow] = hang_probes(one, 10, 1)
+    for _ in range(3):
+        attempt(one, UNREACHABLE, 10.1)
+    [probe] = hang_probes(one, 10.35, 1)
+    assert (one.slow_probes.out, one.breaker.probes.out) == (1, 1)
+    pause_s = one.breaker.retry_s
+    one.ended(FAILING, 10.4, 400, probe=slow)
+    assert (one.slow_probes.out, one.breaker.probes.out) == (0, 1)
+    assert one.breaker.retry_s == pause_s, "it was not the breaker's probe"
+    one.ended(Charged(), 10.5, 150, probe=probe)
+    assert (one.slow_probes.out, one.breaker.probes.out) == (0, 0)
+
+
+def test_a_slow_answer_that_closes_the_breaker_is_followed_by_a_slow_probe_at_once() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=2000), 9)
+    attempt(one, FAILING, 9.9)
+    assert standing(one, 9.9) is Standing.SLOW, "the next slow probe would go at 10.9"
+    for _ in range(2):
+        attempt(one, FAILING, 9.95)
+    assert standing(one, 10.2) is Standing.PROBE
+    breaker_probe = one.started(10.2, counts_as_probe=True)
+    assert breaker_probe is one.breaker.probes
+    one.ended(Charged(), 10.21 + 2, 2010, probe=breaker_probe)
+    assert standing(one, 12.21) is Standing.PROBE
+    assert one.started(12.21, counts_as_probe=True) is one.slow_probes
+    assert standing(one, 12.22) is Standing.SLOW
+
+
 def test_silence_makes_it_slow_before_any_answer_says_so() -> None:
     one = board(ceiling_ms=1000)
     one.started(10)
@@ -173,7 +304,7 @@ def test_an_answer_ends_the_silence() -> None:
     one = board()
     one.started(10)
     one.started(10)
-    one.ended(Charged(), 11.5, 900, probe=False)
+    one.ended(Charged(), 11.5, 900, probe=None)
     assert one.view(11.6).expected_ms == 900
 
 
@@ -205,9 +336,10 @@ def test_pinned_payments_take_the_probe() -> None:
     one.pinned = 1
     assert standing(one, 11) is Standing.DOWN
     assert one.may_repeat(11)
-    assert one.started(11), "a repeat at a half-open breaker is the probe"
+    probe = one.started(11)
+    assert probe is one.breaker.probes, "a repeat at a half-open breaker is the probe"
     assert not one.may_repeat(11)
-    one.ended(Charged(), 11.1, 100, probe=True)
+    one.ended(Charged(), 11.1, 100, probe=probe)
     assert standing(one, 11.1) is Standing.USABLE
 
 
@@ -231,10 +363,47 @@ def test_a_probe_whose_intent_could_not_be_written_gives_everything_back(slow: b
     one = board() if slow else downed(10)
     if slow:
         one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
-    assert one.started(10.5, counts_as_probe=True)
-    one.cancelled(probe=True)
+    probe = one.started(10.5, counts_as_probe=True)
+    assert probe is (one.slow_probes if slow else one.breaker.probes)
+    one.cancelled(probe=probe)
+    assert probe.out == 0
     assert standing(one, 10.5) is Standing.PROBE
     assert one.limiter.in_flight == 0
+
+
+def test_one_that_never_failed_has_always_been_usable() -> None:
+    one = board(most=1)
+    assert one.view(10).usable_from_s == float("-inf")
+    one.started(10)
+    assert standing(one, 10.1) is Standing.FULL
+    one.ended(Charged(), 10.2, 200, probe=None)
+    assert one.view(10.2).usable_from_s == float("-inf"), "full is no outage"
+
+
+@pytest.mark.parametrize("brought_to_probe", [downed, slowed])
+def test_one_that_came_back_says_since_when_and_keeps_saying_it(
+    brought_to_probe: Callable[[float], ProcessorBoard],
+) -> None:
+    one = brought_to_probe(10)
+    assert standing(one, 10.3) is Standing.PROBE
+    attempt(one, Charged(), 10.4)
+    assert one.view(10.5).usable_from_s == 10.5
+    assert one.view(11).usable_from_s == 10.5
+    for _ in range(int(one.limiter.limit)):
+        one.started(12)
+    assert standing(one, 12) is Standing.FULL
+    assert one.view(12.1).usable_from_s == 10.5
+
+
+def test_each_comeback_counts_anew() -> None:
+    one = downed(10)
+    attempt(one, Charged(), 10.4)
+    assert one.view(10.5).usable_from_s == 10.5
+    for _ in range(3):
+        attempt(one, FAILING, 20)
+    assert standing(one, 20) is Standing.DOWN
+    attempt(one, Charged(), 20.5)
+    assert one.view(20.6).usable_from_s == 20.6
 
 
 def test_capacity_is_the_limit_over_the_latency() -> None:
@@ -259,16 +428,16 @@ STEPS = st.lists(
 
 
 @given(st.integers(1, 12), STEPS)
-def test_permits_add_up_and_the_standing_makes_sense_after_any_history(most: int, steps: list) -> None:
+def test_permits_and_probes_add_up_and_the_standing_makes_sense_after_any_history(most: int, steps: list) -> None:
     one, now_s = board(most=most), 100.0
-    out: list[tuple[float, bool]] = []
+    out: list[tuple[float, Probes | None]] = []
     for what, pause_s, detail in steps:
         now_s += pause_s
         view = one.view(now_s)
         match what:
             case "send" if view.standing in (Standing.USABLE, Standing.PROBE):
                 probe = one.started(now_s, counts_as_probe=view.standing is Standing.PROBE)
-                assert probe == (view.standing is Standing.PROBE)
+                assert (probe is not None) == (view.standing is Standing.PROBE)
                 out.append((now_s, probe))
             case "repeat" if one.may_repeat(now_s):
                 out.append((now_s, one.started(now_s)))
@@ -281,14 +450,24 @@ def test_permits_add_up_and_the_standing_makes_sense_after_any_history(most: int
                 one.reported(HealthReport(failing=detail[0], min_response_ms=detail[1]), now_s)
             case "pin":
                 one.pinned = detail
-        view = one.view(now_s)
-        assert view.in_flight == len(out)
-        assert 1 <= view.limit <= most
-        assert (view.standing is Standing.DOWN) >= (one.breaker.state(now_s) is BreakerState.OPEN)
-        if view.standing in (Standing.DOWN, Standing.SLOW):
-            assert now_s < view.retry_s <= now_s + 2.0
-        if view.standing is Standing.FULL:
-            assert view.free <= 0
-        if view.standing is Standing.USABLE:
-            assert view.free > 0
-            assert view.expected_ms <= one.latency_ceiling_ms
+        assert_it_makes_sense(one, now_s, [probe for _, probe in out])
+    for sent_s, probe in out:
+        one.ended(LOST, now_s + 6, (now_s + 6 - sent_s) * 1000, probe=probe)
+    assert (one.limiter.in_flight, one.breaker.probes.out, one.slow_probes.out) == (0, 0, 0)
+
+
+def assert_it_makes_sense(one: ProcessorBoard, now_s: float, out: list[Probes | None]) -> None:
+    view = one.view(now_s)
+    assert view.in_flight == len(out)
+    for probes in (one.breaker.probes, one.slow_probes):
+        assert probes.out == sum(probe is probes for probe in out) <= 4
+    assert 1 <= view.limit <= one.limiter.most
+    assert (view.standing is Standing.DOWN) >= (one.breaker.state(now_s) is BreakerState.OPEN)
+    assert view.usable_from_s <= now_s
+    if view.standing in (Standing.DOWN, Standing.SLOW):
+        assert now_s < view.retry_s <= now_s + 1.0
+    if view.standing is Standing.FULL:
+        assert view.free <= 0
+    if view.standing is Standing.USABLE:
+        assert view.free > 0
+        assert view.expected_ms <= one.latency_ceiling_ms

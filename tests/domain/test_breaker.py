@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from payrouter.domain.breaker import Breaker, BreakerState
+from payrouter.domain.breaker import Breaker, BreakerState, Probes
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -17,8 +17,20 @@ def opened(at_s: float = 0.0) -> Breaker:
 
 
 def fail_probe(breaker: Breaker, at_s: float) -> None:
-    breaker.start_probe()
+    breaker.probes.start(at_s)
+    breaker.probes.end()
     breaker.failed(at_s, probe=True)
+
+
+def hang_probes(breaker: Breaker, from_s: float, count: int) -> float:
+    """Let probes go as soon as each may and never answer; return when the last went."""
+    at_s = from_s
+    for number in range(count):
+        at_s = from_s + number * breaker.probes.patience_s
+        assert breaker.state(at_s) is HALF_OPEN
+        breaker.probes.start(at_s)
+        assert breaker.state(at_s) is OPEN
+    return at_s
 
 
 def test_it_is_closed_until_the_threshold_of_failures_in_a_row() -> None:
@@ -44,24 +56,110 @@ def test_it_is_half_open_once_its_time_is_over() -> None:
     assert breaker.state(breaker.first_open_s) is HALF_OPEN
 
 
-def test_half_open_lets_one_probe_through_and_no_second() -> None:
+def test_probes_go_one_at_a_time() -> None:
+    probes = Probes()
+    assert probes.may_start(5)
+    probes.start(5)
+    assert not probes.may_start(5)
+    probes.end()
+    assert probes.may_start(5)
+
+
+def test_one_that_hangs_for_longer_than_patience_lets_the_next_go() -> None:
+    probes = Probes(patience_s=0.5)
+    probes.start(5)
+    assert not probes.may_start(5.499)
+    assert probes.may_start(5.5)
+    probes.start(5.5)
+    assert not probes.may_start(5.999), "patience counts from the last that went"
+    assert probes.may_start(6)
+
+
+def test_at_most_so_many_hang_and_a_place_given_back_is_free_at_once() -> None:
+    probes = Probes(most=4)
+    for number in range(4):
+        probes.start(5 + number)
+    assert not probes.may_start(1000)
+    probes.end()
+    assert probes.out == 3
+    assert probes.may_start(1000)
+
+
+def test_half_open_lets_one_probe_through_and_no_second_while_it_may_still_answer() -> None:
     breaker = opened()
-    breaker.start_probe()
-    assert breaker.state(1000) is OPEN
+    breaker.probes.start(1)
+    assert breaker.state(1.499) is OPEN
+    assert breaker.state(1.5) is HALF_OPEN
+
+
+def test_half_open_lets_no_more_than_four_hang() -> None:
+    breaker = opened()
+    last_s = hang_probes(breaker, 1, 4)
+    assert breaker.state(last_s + 1000) is OPEN
+    breaker.probes.end()
+    assert breaker.state(last_s + 1000) is HALF_OPEN
+
+
+def test_a_recovery_is_noticed_by_a_later_probe_while_earlier_ones_still_hang() -> None:
+    breaker = opened()
+    at_s = hang_probes(breaker, 1, 3)
+    breaker.probes.end()
+    breaker.succeeded(at_s + 0.1)
+    assert breaker.state(at_s + 0.1) is CLOSED
+
+
+def test_a_hanging_probe_that_fails_after_the_recovery_was_noticed_counts_as_any_failure() -> None:
+    breaker = opened()
+    hang_probes(breaker, 1, 3)
+    breaker.probes.end()
+    breaker.succeeded(2.1)
+    for number in range(1, breaker.threshold):
+        breaker.probes.end()
+        breaker.failed(7, probe=True)
+        assert breaker.state(7) is CLOSED
+        assert breaker.failures == number
+    breaker.failed(7, probe=True)
+    assert breaker.state(7) is OPEN
+    assert breaker.retry_s == 7 + breaker.first_open_s
 
 
 def test_a_probe_that_succeeds_closes() -> None:
     breaker = opened()
-    breaker.start_probe()
+    breaker.probes.start(1)
+    breaker.probes.end()
     breaker.succeeded(1)
     assert breaker.state(1) is CLOSED
 
 
 def test_a_probe_that_never_left_gives_its_place_back() -> None:
     breaker = opened()
-    breaker.start_probe()
-    breaker.cancel_probe()
+    breaker.probes.start(1)
+    breaker.probes.end()
     assert breaker.state(1) is HALF_OPEN
+
+
+def test_a_probe_that_was_turned_away_is_followed_by_a_pause_and_is_no_failure() -> None:
+    breaker = opened()
+    breaker.probes.start(1)
+    breaker.probes.end()
+    breaker.turned_away(1.1)
+    assert breaker.failures == breaker.threshold
+    assert breaker.state(1.349) is OPEN
+    assert breaker.state(1.1 + breaker.first_open_s) is HALF_OPEN
+
+
+def test_being_turned_away_does_not_shorten_the_pause_after_a_failed_probe() -> None:
+    breaker = opened()
+    fail_probe(breaker, 1)
+    before_s = breaker.retry_s
+    breaker.turned_away(1)
+    assert breaker.retry_s == before_s
+
+
+def test_being_turned_away_does_not_open_it() -> None:
+    breaker = Breaker()
+    breaker.turned_away(1)
+    assert breaker.state(1) is CLOSED
 
 
 def test_each_failed_probe_doubles_the_pause_up_to_the_longest() -> None:
@@ -70,7 +168,7 @@ def test_each_failed_probe_doubles_the_pause_up_to_the_longest() -> None:
         at_s = breaker.retry_s
         fail_probe(breaker, at_s)
         pauses.append(breaker.retry_s - at_s)
-    assert pauses == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
+    assert pauses == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_it_says_since_when_it_has_been_open_however_many_probes_failed() -> None:
@@ -135,9 +233,10 @@ def test_a_better_report_calls_for_a_probe_and_does_not_close() -> None:
 
 def test_a_better_report_does_not_make_room_for_a_second_probe() -> None:
     breaker = opened()
-    breaker.start_probe()
+    breaker.probes.start(1)
     breaker.reported(1, failing=False)
     assert breaker.state(1) is OPEN
+    assert breaker.state(1.499) is OPEN
 
 
 def test_a_better_report_changes_nothing_while_it_is_closed() -> None:
@@ -157,44 +256,68 @@ def test_reports_alone_never_close_it(reports: list[tuple[float, bool]]) -> None
 
 
 class AnyLifeOfABreaker(RuleBasedStateMachine):
-    """Attempts go out as the state allows; a probe holds its place until it has ended."""
+    """Attempts go out as the state allows; each probe holds its place until it has ended, however late."""
 
     @initialize()
     def start(self) -> None:
         self.breaker = Breaker()
         self.now_s = 100.0
-        self.probe_is_out = False
+        self.out = 0
+        self.last_probe_s = float("-inf")
 
-    @rule(pause_s=st.floats(0, 3))
+    @rule(pause_s=st.one_of(st.floats(0, 0.6), st.floats(0, 3)))
     def time_passes(self, pause_s: float) -> None:
         self.now_s += pause_s
 
     @precondition(lambda self: self.breaker.state(self.now_s) is HALF_OPEN)
     @rule()
     def send_a_probe(self) -> None:
-        assert not self.probe_is_out
-        self.breaker.start_probe()
-        self.probe_is_out = True
-
-    @precondition(lambda self: self.probe_is_out)
-    @rule()
-    def the_probe_fails(self) -> None:
-        self.breaker.failed(self.now_s, probe=True)
-        self.probe_is_out = False
+        assert self.out < 4
+        assert self.out == 0 or self.now_s >= self.last_probe_s + 0.5
+        self.breaker.probes.start(self.now_s)
+        self.out += 1
+        self.last_probe_s = self.now_s
         assert self.breaker.state(self.now_s) is OPEN
-        assert self.breaker.first_open_s <= self.breaker.retry_s - self.now_s <= self.breaker.longest_open_s
 
-    @precondition(lambda self: self.probe_is_out)
-    @rule()
-    def the_probe_never_left(self) -> None:
-        self.breaker.cancel_probe()
-        self.probe_is_out = False
+    def end_a_probe(self) -> None:
+        self.breaker.probes.end()
+        self.out -= 1
 
-    @precondition(lambda self: self.probe_is_out or self.breaker.state(self.now_s) is CLOSED)
+    @precondition(lambda self: self.out)
     @rule()
-    def an_attempt_succeeds(self) -> None:
+    def a_probe_fails(self) -> None:
+        before, in_a_row = self.breaker.state(self.now_s), self.breaker.failures + 1
+        self.end_a_probe()
+        self.breaker.failed(self.now_s, probe=True)
+        if before is CLOSED and in_a_row < self.breaker.threshold:
+            assert self.breaker.state(self.now_s) is CLOSED
+        else:
+            assert self.breaker.state(self.now_s) is OPEN
+            assert self.breaker.retry_s >= self.now_s + self.breaker.first_open_s
+
+    @precondition(lambda self: self.out)
+    @rule()
+    def a_probe_is_turned_away(self) -> None:
+        was_closed = self.breaker.state(self.now_s) is CLOSED
+        self.end_a_probe()
+        self.breaker.turned_away(self.now_s)
+        assert self.breaker.state(self.now_s) is (CLOSED if was_closed else OPEN)
+
+    @precondition(lambda self: self.out)
+    @rule()
+    def a_probe_never_left(self) -> None:
+        self.end_a_probe()
+
+    @precondition(lambda self: self.out)
+    @rule()
+    def a_probe_succeeds(self) -> None:
+        self.end_a_probe()
         self.breaker.succeeded(self.now_s)
-        self.probe_is_out = False
+        assert self.breaker.state(self.now_s) is CLOSED
+
+    @rule()
+    def an_ordinary_attempt_succeeds(self) -> None:
+        self.breaker.succeeded(self.now_s)
         assert self.breaker.state(self.now_s) is CLOSED
 
     @rule()
@@ -212,14 +335,19 @@ class AnyLifeOfABreaker(RuleBasedStateMachine):
         assert (self.breaker.state(self.now_s) is CLOSED) <= (before is CLOSED)
 
     @invariant()
-    def it_opens_again_within_the_longest_pause(self) -> None:
+    def it_lets_a_probe_through_within_the_longest_pause_unless_four_hang(self) -> None:
         assert self.breaker.retry_s <= self.now_s + self.breaker.longest_open_s
         later = self.breaker.state(self.now_s + self.breaker.longest_open_s)
-        assert later is not OPEN or self.probe_is_out
+        assert (later is OPEN) <= (self.out == 4)
 
     @invariant()
-    def nothing_else_goes_while_a_probe_is_out(self) -> None:
-        assert not self.probe_is_out or self.breaker.state(self.now_s) is OPEN
+    def nothing_else_goes_while_a_probe_may_still_answer(self) -> None:
+        if self.out and self.now_s < self.last_probe_s + 0.5:
+            assert self.breaker.state(self.now_s) is not HALF_OPEN
+
+    @invariant()
+    def every_probe_that_went_holds_one_place(self) -> None:
+        assert self.breaker.probes.out == self.out <= self.breaker.probes.most
 
 
 TestAnyLifeOfABreaker = AnyLifeOfABreaker.TestCase

@@ -65,6 +65,12 @@ def test_a_chosen_one_without_permits_is_waited_for() -> None:
     assert decision.reason.code is ReasonCode.WAIT_CHEAPEST
 
 
+def test_the_reason_to_wait_for_a_dearer_one_names_the_cheaper_it_passed_over() -> None:
+    reason = route(first(DOWN), second(FULL)).reason
+    assert reason.code is ReasonCode.WAIT_CHEAPEST
+    assert reason.passed_over == (("first", "down"),)
+
+
 def test_a_chosen_one_that_is_half_open_is_probed() -> None:
     decision = route(first(PROBE), second(reported_ms=100))
     assert decision.processor == "first"

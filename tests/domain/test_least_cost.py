@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -20,6 +22,10 @@ BACKLOGS = st.integers(0, 1_000_000)
 
 def route(seen: list[ProcessorView], *, age_s: float = YOUNG_S, backlog: int = 0) -> Decision:
     return POLICY.route(age_s, backlog, seen, NOW_S)
+
+
+def just_back(one: ProcessorView) -> bool:
+    return one.standing is USABLE and NOW_S < one.usable_from_s + POLICY.notice_s
 
 
 def short(decision: Decision) -> str:
@@ -94,6 +100,88 @@ def test_a_full_one_is_worth_waiting_for_at_any_age_while_its_queue_is_shorter_t
     assert short(route(seen, age_s=age_s, backlog=1001)) == "second cheaper-full"
 
 
+@pytest.mark.parametrize("age_s", [0, YOUNG_S, OLD_S, 1000.0])
+@pytest.mark.parametrize("patience_s", [0, 1, PATIENCE_S])
+def test_how_long_the_queue_for_a_full_one_may_be_is_its_capacity_times_patience(
+    patience_s: float, age_s: float
+) -> None:
+    seen = [view(FULL, limit=20, expected_ms=50), view(USABLE, name="second")]  # 400 payments a second
+    longest = int(400 * patience_s)
+    assert short(LeastCost(patience_s).route(age_s, longest, seen, NOW_S)) == "wait wait-cheapest"
+    assert short(LeastCost(patience_s).route(age_s, longest + 1, seen, NOW_S)) == "second cheaper-full"
+
+
+@given(AGES, AGES, BACKLOGS, views())
+def test_where_nobody_is_down_or_slow_age_decides_nothing(
+    age_s: float, other_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    assume(all(one.standing in (USABLE, FULL, PROBE) for one in seen))
+    one, other = route(seen, age_s=age_s, backlog=backlog), route(seen, age_s=other_s, backlog=backlog)
+    assert short(one) == short(other)
+
+
+CHEAPER = pytest.mark.parametrize(
+    ("cheaper", "backlog"), [(DOWN, 0), (SLOW, 0), (FULL, ENDLESS)], ids=["down", "slow", "full"]
+)
+
+
+@CHEAPER
+def test_a_dearer_one_that_has_just_come_back_is_paid_once_the_cheaper_had_time_to_be_noticed(
+    cheaper: Standing, backlog: int
+) -> None:
+    def after(s: float) -> Decision:
+        back = view(USABLE, name="second", usable_from_s=NOW_S - s)
+        return route([view(cheaper), back], age_s=OLD_S, backlog=backlog)
+
+    for s in (0, 0.5, 1.499):
+        assert short(after(s)) == "wait wait-cheapest"
+        assert after(s).until_s == pytest.approx(NOW_S + 1.5 - s)
+    assert short(after(1.5)) == f"second cheaper-{cheaper}"
+
+
+@CHEAPER
+@pytest.mark.parametrize("patience_s", [0, PATIENCE_S])
+def test_a_dearer_one_that_was_always_usable_is_paid_at_once(
+    patience_s: float, cheaper: Standing, backlog: int
+) -> None:
+    seen = [view(cheaper), view(USABLE, name="second")]
+    assert short(LeastCost(patience_s).route(patience_s, backlog, seen, NOW_S)) == f"second cheaper-{cheaper}"
+
+
+def test_while_the_cheapest_may_be_noticed_the_reason_is_about_it() -> None:
+    seen = [view(SLOW, expected_ms=4000), view(DOWN, name="second"), view(USABLE, name="third", usable_from_s=NOW_S)]
+    reason = route(seen, age_s=OLD_S).reason
+    assert (reason.code, reason.expected_ms, reason.passed_over) == (ReasonCode.WAIT_CHEAPEST, 4000, ())
+
+
+def test_the_cheapest_is_used_the_moment_it_is_back() -> None:
+    assert short(route([view(USABLE, usable_from_s=NOW_S), view(USABLE, name="second")])) == "first cheapest"
+
+
+def test_a_probe_to_a_dearer_one_does_not_wait_for_the_cheaper_to_be_noticed() -> None:
+    assert short(route([view(DOWN), view(PROBE, name="second", usable_from_s=NOW_S - 0.1)], age_s=OLD_S)) == (
+        "second probe *"
+    )
+
+
+@given(st.floats(0, 5), st.floats(0, 3), BACKLOGS, views())
+def test_nobody_waits_longer_than_notice_for_a_cheaper_one_to_be_noticed(
+    notice_s: float, ago_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    policy = LeastCost(PATIENCE_S, notice_s)
+    back = [replace(one, usable_from_s=NOW_S - ago_s) for one in seen]
+    always = [replace(one, usable_from_s=float("-inf")) for one in seen]
+    without = policy.route(OLD_S, backlog, always, NOW_S)
+    decision = policy.route(OLD_S, backlog, back, NOW_S)
+    if short(decision) == short(without):
+        return
+    assert isinstance(without, Send)
+    assert isinstance(decision, Wait)
+    assert without.processor != seen[0].processor.name
+    assert NOW_S < decision.until_s <= NOW_S + notice_s
+    assert short(policy.route(OLD_S, backlog, back, decision.until_s)) == short(without)
+
+
 def test_of_slow_ones_the_fastest_is_least_bad() -> None:
     seen = [
         view(SLOW, name="first", expected_ms=5000),
@@ -111,6 +199,14 @@ def test_a_slow_one_without_permits_is_not_even_least_bad() -> None:
     seen = [view(SLOW, limit=4, in_flight=4), view(SLOW, name="second", expected_ms=9000)]
     assert short(route(seen, age_s=OLD_S)) == "second least-bad"
     assert isinstance(route(seen[:1], age_s=OLD_S), Wait)
+
+
+def test_when_all_are_weighed_the_reason_names_all_others_cheapest_first() -> None:
+    seen = [view(SLOW, expected_ms=5000), view(SLOW, name="second", expected_ms=2000), view(DOWN, name="third")]
+    assert route(seen, age_s=OLD_S).reason.passed_over == (("first", "slow"), ("third", "down"))
+    waiting = route(row(DOWN, DOWN, DOWN), age_s=OLD_S).reason
+    assert waiting.code is ReasonCode.WAIT_ALL
+    assert waiting.passed_over == (("second", "down"), ("third", "down"))
 
 
 def test_the_reason_names_what_was_passed_over_and_the_numbers_of_the_moment() -> None:
@@ -151,7 +247,8 @@ def test_a_wait_ends_in_the_future_and_within_two_seconds(
 
 @given(AGES, BACKLOGS, views())
 def test_with_the_cheapest_usable_nobody_else_is_paid(age_s: float, backlog: int, others: list[ProcessorView]) -> None:
-    decision = route([view(USABLE), *others[1:]], age_s=age_s, backlog=backlog)
+    first = view(USABLE, usable_from_s=others[0].usable_from_s)
+    decision = route([first, *others[1:]], age_s=age_s, backlog=backlog)
     assert short(decision) == "first cheapest"
 
 
@@ -159,9 +256,14 @@ def test_with_the_cheapest_usable_nobody_else_is_paid(age_s: float, backlog: int
 def test_past_patience_and_behind_a_long_queue_a_payment_goes_to_the_cheapest_that_takes_it_now(
     seen: list[ProcessorView],
 ) -> None:
-    takers = [one.processor.name for one in seen if one.standing in (USABLE, PROBE)]
+    takers = [one for one in seen if one.standing in (USABLE, PROBE)]
     assume(takers)
-    assert route(seen, age_s=OLD_S, backlog=ENDLESS).processor == takers[0]
+    decision = route(seen, age_s=OLD_S, backlog=ENDLESS)
+    if just_back(takers[0]) and takers[0] is not seen[0]:
+        assert isinstance(decision, Wait)
+        assert decision.until_s == takers[0].usable_from_s + POLICY.notice_s
+    else:
+        assert decision.processor == takers[0].processor.name
 
 
 @given(st.floats(0, PATIENCE_S, exclude_max=True), BACKLOGS, views())
@@ -194,12 +296,13 @@ def test_a_longer_queue_never_makes_a_payment_wait_that_was_sent_with_a_shorter_
 
 
 @given(views(), BACKLOGS)
-def test_past_patience_a_payment_waits_only_for_a_permit_or_where_nobody_has_one_to_spare(
+def test_past_patience_a_payment_waits_only_for_a_permit_or_a_notice_or_where_nobody_has_one_to_spare(
     seen: list[ProcessorView], backlog: int
 ) -> None:
     decision = route(seen, age_s=OLD_S, backlog=backlog)
     if isinstance(decision, Wait) and decision.reason.code is ReasonCode.WAIT_CHEAPEST:
         fulls = [one for one in seen if one.standing is FULL]
-        assert any(backlog <= PATIENCE_S * one.capacity_per_s for one in fulls)
+        worth_it = any(backlog <= PATIENCE_S * one.capacity_per_s for one in fulls)
+        assert worth_it or any(just_back(one) for one in seen[1:])
     elif isinstance(decision, Wait):
         assert all(one.standing in (DOWN, FULL) or (one.standing is SLOW and one.free <= 0) for one in seen)

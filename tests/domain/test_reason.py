@@ -62,6 +62,30 @@ def test_a_reason_names_the_cheaper_ones_and_how_they_were() -> None:
     assert "default was down, other was slow" in reason.in_words("fallback")
 
 
+@pytest.mark.parametrize("code", [ReasonCode.LEAST_BAD, ReasonCode.WAIT_ALL])
+def test_where_all_are_weighed_and_there_is_only_one_it_says_so(code: ReasonCode) -> None:
+    assert "there is no other" in Reason(code, 12, 3, 32, 10).in_words("default")
+
+
+@given(st.floats(0, 30), st.integers(0, 10_000), views())
+def test_passed_over_names_the_cheaper_ones_or_all_others_where_all_were_weighed(
+    age_s: float, backlog: int, seen: list[ProcessorView]
+) -> None:
+    for policy in (LeastCost(), LatencyRatio()):
+        decision = policy.route(age_s, backlog, seen, NOW_S)
+        code, passed_over = decision.reason.code, decision.reason.passed_over
+        standings = [(one.processor.name, one.standing.value) for one in seen]
+        assert list(passed_over) == [one for one in standings if one in passed_over], "cheapest first"
+        if code in (ReasonCode.LEAST_BAD, ReasonCode.WAIT_ALL):
+            assert len(passed_over) == len(seen) - 1
+        elif isinstance(decision, Send):
+            names = [name for name, _ in standings]
+            assert list(passed_over) == standings[: names.index(decision.processor)]
+        else:
+            assert list(passed_over) == standings[: len(passed_over)]
+            assert len(passed_over) < len(seen)
+
+
 @given(st.floats(0, 30), st.integers(0, 10_000), views())
 def test_whatever_a_policy_decides_can_be_stored_and_said(
     age_s: float, backlog: int, seen: list[ProcessorView]

@@ -22,6 +22,7 @@ def view(
     in_flight: int | None = None,
     limit: int = 32,
     retry_s: float | None = None,
+    usable_from_s: float = float("-inf"),
 ) -> ProcessorView:
     fee = Decimal("0.05") * (NAMES.index(name) + 1)
     if in_flight is None:
@@ -29,7 +30,14 @@ def view(
     if retry_s is None:
         retry_s = NOW_S + 0.2 if standing in (Standing.DOWN, Standing.SLOW) else NOW_S
     return ProcessorView(
-        Processor(name, f"http://{name}", fee), standing, expected_ms, reported_ms, in_flight, limit, retry_s
+        Processor(name, f"http://{name}", fee),
+        standing,
+        expected_ms,
+        reported_ms,
+        in_flight,
+        limit,
+        retry_s,
+        usable_from_s,
     )
 
 
@@ -58,6 +66,7 @@ def views(draw: st.DrawFn) -> list[ProcessorView]:
                 in_flight=draw(in_flight),
                 limit=limit,
                 retry_s=NOW_S + draw(st.floats(0.05, 2.0)),
+                usable_from_s=draw(st.one_of(st.just(float("-inf")), st.floats(0, 3).map(lambda ago_s: NOW_S - ago_s))),
             )
         )
     return drawn

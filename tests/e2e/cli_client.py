@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import contextmanager
@@ -28,16 +31,18 @@ def clean_environment(**settings: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PAYROUTER_") and not name.lower().endswith("_proxy")
+        if not name.startswith("PAYROUTER_")
+        and not name.lower().endswith("_proxy")
+        and name != "PYTHONDONTWRITEBYTECODE"
     }
-    return kept | {"COLUMNS": "200", "NO_COLOR": "1"} | settings
+    # Compiled once for all the processes to come, whatever the machine's habits are.
+    compiled = str(Path(tempfile.gettempdir()) / "payrouter-test-pycache")
+    return kept | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPYCACHEPREFIX": compiled} | settings
 
 
 def processors_json(**urls: str) -> str:
     fees = {"default": "0.05", "fallback": "0.15"}
-    return json.dumps(
-        [{"name": name, "url": url, "fee": fees.get(name, "0.5")} for name, url in urls.items()]
-    )
+    return json.dumps([{"name": name, "url": url, "fee": fees.get(name, "0.5")} for name, url in urls.items()])
 
 
 def payrouter(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -54,28 +59,69 @@ def payrouter(folder: Path, *arguments: str, **settings: str) -> subprocess.Comp
     )
 
 
+class Started:
+    """A process in the background. What it writes goes to files, so that nobody ever waits for a pipe."""
+
+    def __init__(self, argv: list[str], folder: Path, settings: dict[str, str]) -> None:
+        self._logs = Path(tempfile.mkdtemp(prefix="payrouter-test-"))
+        with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
+            self._process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env=clean_environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        self.pid = self._process.pid
+
+    def _log(self, name: str) -> Path:
+        return self._logs / name
+
+    @property
+    def out(self) -> str:
+        return self._log("out").read_text()
+
+    @property
+    def err(self) -> str:
+        return self._log("err").read_text()
+
+    def line(self, marker: str) -> str:
+        """Return the first line with `marker`, on either stream, once there is one."""
+
+        def found() -> list[str]:
+            lines = (self.out + self.err).splitlines(keepends=True)
+            return [line for line in lines if marker in line and line.endswith("\n")]
+
+        wait_for(lambda: bool(found()) or self._process.poll() is not None)
+        assert found(), f"it ended: {self.out}{self.err}"
+        return found()[0]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self._process.send_signal(number)
+        return self._process.wait(WITHIN_S)
+
+    def end(self) -> None:
+        """Make sure that it is gone, and its logs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        shutil.rmtree(self._logs)
+
+
 @contextmanager
-def started(argv: list[str], folder: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a process in the background; it is ended on leaving, its output is in `<folder>/<pid>.out`."""
-    process = subprocess.Popen(
-        argv,
-        cwd=folder,
-        env=clean_environment(**settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(argv: list[str], folder: Path, **settings: str) -> Iterator[Started]:
+    """Run a process in the background; it is ended on leaving."""
+    process = Started(argv, folder, settings)
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        process.communicate()
+        process.end()
 
 
 @dataclass(frozen=True)
@@ -83,7 +129,7 @@ class Service:
     """Something that answers HTTP at `url`."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: Started
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         return call(self.url, method, path, body, **headers)
@@ -117,16 +163,14 @@ def simulator(folder: Path, name: str = "default", *arguments: str) -> Iterator[
     """Run `payrouter simulate-processor` on a free port."""
     argv = [*COMMAND, "simulate-processor", "--port", "0", "--name", name, *arguments]
     with started(argv, folder) as process:
-        line = process.stdout.readline()
-        yield Service(line.split()[-1], process)
+        yield Service(process.line("listens on").split()[-1], process)
 
 
 @contextmanager
 def router(folder: Path, **settings: str) -> Iterator[Service]:
     """Run `payrouter serve` on a free port."""
     with started([*COMMAND, "serve"], folder, PAYROUTER_BIND="127.0.0.1:0", **settings) as process:
-        line = process.stderr.readline()
-        assert "is listening on" in line, line + process.stderr.read()
+        line = process.line("is listening on")
         yield Service(f"http://{line.split('listening on ')[1].split(',')[0]}", process)
 
 

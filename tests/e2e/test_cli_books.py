@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -94,7 +93,6 @@ def test_the_summary_as_json_is_exact_and_knows_its_window(bed):
 
 
 def test_the_summary_needs_no_processors_but_then_knows_no_fees(bed):
-    assert bed.run("summary", PAYROUTER_PROCESSORS="")[0] == 2  # an empty list is a mistake
     ended = payrouter(bed.folder, "summary")
     assert ended.returncode == 0
     assert "unknown" in ended.stdout
@@ -153,33 +151,19 @@ def test_more_differences_than_a_table_holds_are_counted(agreeing):
     assert "8 missing there" in text
 
 
-def test_an_unresolved_attempt_is_listed_and_is_no_difference(bed):
-    pinned = new_id()
-    bed.default.faults(status=502)
-    try:
-        bed.router.pay(pinned)
-        wait_for(lambda: bed.router.state(pinned) == "pinned")
-        time.sleep(2.1)
-        code, answer = bed.json("audit")
-        assert (code, answer["unresolvedCount"]) == (0, 1)
+def test_an_unresolved_attempt_is_listed_and_is_no_difference(tmp_path):
+    with simulator(tmp_path) as default:
+        processors = processors_json(default=default.url)
+        default.faults(status=502)
+        with router(tmp_path, PAYROUTER_PROCESSORS=processors) as serving:
+            pinned = new_id()
+            serving.pay(pinned)
+            wait_for(lambda: serving.state(pinned) == "pinned")
+        time.sleep(2)
+        ended = payrouter(tmp_path, "audit", "--json", PAYROUTER_PROCESSORS=processors)
+        answer = json.loads(ended.stdout)
+        assert (ended.returncode, answer["agree"], answer["unresolvedCount"]) == (0, True, 1)
         assert answer["unresolved"][0]["correlationId"] == pinned
-        assert "Unresolved, which is no difference: 1" in bed.run("audit")[1]
-    finally:
-        bed.default.faults(status=None)
-    wait_for(lambda: bed.router.state(pinned) == "settled")
-    # The other tests count on `COUNT` payments: this one goes, with its bucket.
-    with sqlite3.connect(bed.folder / "payrouter.db", timeout=5) as books:
-        at_us, amount = books.execute(
-            "SELECT max(requested_us), 1990 FROM payment WHERE state = 3"
-        ).fetchone()
-        for shift in (20, 28, 36):
-            books.execute(
-                "UPDATE rollup SET count = count - 1, amount = amount - ? WHERE shift = ? AND bucket = ?",
-                (amount, shift, at_us >> shift),
-            )
-        books.execute("DELETE FROM payment WHERE requested_us = ?", (at_us,))
-    books.close()
-    bed.rewrite([one for one in bed.theirs() if one["correlationId"] != pinned])
 
 
 def test_a_wrong_token_is_said_with_what_to_do(bed):
@@ -187,9 +171,7 @@ def test_a_wrong_token_is_said_with_what_to_do(bed):
     wrong[0]["admin_token"] = "no"
     code, text = bed.run("audit", PAYROUTER_PROCESSORS=json.dumps(wrong))
     assert code == 1
-    assert (
-        "processor default refused the admin token (401); set its admin_token in PAYROUTER_PROCESSORS" in text
-    )
+    assert "processor default refused the admin token (401); set its admin_token in PAYROUTER_PROCESSORS" in text
 
 
 def test_a_processor_that_cannot_be_asked_is_named(bed):
@@ -212,14 +194,13 @@ def test_payments_of_a_former_processor_are_said_not_to_be_compared(bed):
     assert "Not compared: 8 payments, 159.20, at default" in text
 
 
-def test_everything_works_while_no_router_runs(tmp_path):
+def test_the_books_can_be_read_while_no_router_runs_and_a_router_can_run_again(tmp_path):
     with simulator(tmp_path) as default:
         processors = processors_json(default=default.url)
         with router(tmp_path, PAYROUTER_PROCESSORS=processors) as serving:
             serving.pay(new_id())
             wait_for(lambda: serving.call("GET", "/payments-summary")[1]["default"]["totalRequests"] == 1)
-        for command in ("summary", "audit", "check"):
-            ended = payrouter(tmp_path, command, PAYROUTER_PROCESSORS=processors)
-            assert ended.returncode == 0, command + ended.stdout + ended.stderr
+        ended = payrouter(tmp_path, "summary", "--json")
+        assert json.loads(ended.stdout)["total"]["totalRequests"] == 1
         with router(tmp_path, PAYROUTER_PROCESSORS=processors) as serving:
             assert serving.call("GET", "/payments-summary")[1]["default"]["totalRequests"] == 1

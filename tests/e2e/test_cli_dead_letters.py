@@ -33,7 +33,7 @@ def bury(serving, default, count=1):
     return ids
 
 
-def test_dead_letters_are_listed_and_sent_again_while_a_router_runs(tmp_path):
+def test_dead_letters_are_listed_and_sent_again_all_or_none_while_a_router_runs(tmp_path):
     with served(tmp_path) as (default, serving, _):
         assert payrouter(tmp_path, "dead-letters", "list").stdout == "no dead letters\n"
         assert payrouter(tmp_path, "dead-letters", "retry", "--all").stdout == "no dead letters\n"
@@ -51,6 +51,13 @@ def test_dead_letters_are_listed_and_sent_again_while_a_router_runs(tmp_path):
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout == "1 back in the queue; the running router takes over within seconds\n"
         wait_for(lambda: serving.state(second) == "settled")
+        assert serving.state(first) == "dead-letter"
+
+        unknown = new_id()
+        ended = payrouter(tmp_path, "dead-letters", "retry", first, second, unknown)
+        assert ended.returncode == 1
+        assert f"{second} is settled" in ended.stderr
+        assert f"{unknown} is unknown here" in ended.stderr
         assert serving.state(first) == "dead-letter"
 
         ended = payrouter(tmp_path, "dead-letters", "retry", "--all", "--yes", "--json")
@@ -73,19 +80,6 @@ def test_one_that_is_unresolved_repeats_its_attempt_at_the_same_processor(tmp_pa
         assert payrouter(tmp_path, "dead-letters", "retry", payment).returncode == 0
         wait_for(lambda: serving.state(payment) == "settled")
         assert default.call("GET", f"/payments/{payment}")[1]["requestedAt"] == requested_at
-
-
-def test_an_id_of_no_dead_letter_is_named_and_nothing_is_sent_again(tmp_path):
-    with served(tmp_path) as (default, serving, _):
-        settled, unknown = new_id(), new_id()
-        serving.pay(settled)
-        wait_for(lambda: serving.state(settled) == "settled")
-        (dead,) = bury(serving, default)
-        ended = payrouter(tmp_path, "dead-letters", "retry", dead, settled, unknown)
-        assert ended.returncode == 1
-        assert f"{settled} is settled" in ended.stderr
-        assert f"{unknown} is unknown here" in ended.stderr
-        assert listed(tmp_path)["count"] == 1
 
 
 def test_without_a_router_they_wait_for_the_next_one(tmp_path):

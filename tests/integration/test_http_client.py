@@ -78,7 +78,9 @@ def refused_port() -> int:
 
 @on_both_loops
 async def test_a_refused_connection_means_never_sent():
-    assert await exchange_with(refused_port()) == NeverSent("cannot connect: Connection refused")
+    exchange = await exchange_with(refused_port())
+    assert isinstance(exchange, NeverSent)
+    assert exchange.detail.startswith("cannot connect: Connect")
 
 
 @on_both_loops
@@ -254,7 +256,10 @@ async def test_closing_the_pool_while_it_connects_ends_the_request_as_never_sent
         (b"HTTP/1.1 204 No Content\r\n\r\n", Answer(204, b"")),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Answer(200, b"{}")),
         (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK, Answer(200, b"{}")),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nT: 1\r\n\r\n", Answer(200, b"{}")),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nT: 1\r\n\r\n",
+            Answer(200, b"{}"),
+        ),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", Answer(200, b"{}")),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", Answer(200, b"{}")),
         (b"HTTP/1.1 422 Unprocessable Entity\r\ncontent-length:2\r\n\r\n{}", Answer(422, b"{}")),
@@ -542,7 +547,7 @@ async def test_an_exception_of_one_receiver_does_not_keep_the_pool_from_closing(
 
 @pytest.mark.parametrize("url", ["", "localhost:8001", "ftp://host", "http://", "http://host:port", "unix:/x"])
 def test_a_url_that_is_none_is_refused(url):
-    with pytest.raises(ValueError, match="port|a processor url looks like http://host:port"):
+    with pytest.raises(ValueError, match=r"port|a processor url looks like http://host:port"):
         HttpPool(url)
 
 

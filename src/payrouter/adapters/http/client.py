@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
         self.transport = None
         detail = f"connection lost before the answer ({exc or 'closed by the processor'})"
         self._pool.lost(self)
-        self._end(NoAnswer(detail))
+        self._unanswered(detail)
 
     def send(self, request: _Request) -> None:
         """Hand a request's bytes to the transport; from here on it may have been sent."""
@@ -124,7 +124,14 @@ class _Connection(asyncio.Protocol):
             answer, self._answer = self._answer, None
             if not self._keep:
                 self.close()
-            self._end(answer, reusable=self._keep)
+            request, self.request = self.request, None
+            self._pool.ended(self, request, reusable=self._keep)
+            request.done(answer)
+
+    def on_message_begin(self) -> None:
+        # One request has one answer; what follows it would pass for the answer to the next.
+        if self._answer is not None:
+            self._keep = False
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -134,7 +141,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200:
+        if status >= 200 and self._answer is None:
             self._keep = self._parser.should_keep_alive()
             self._answer = Answer(status, self._body[0] if len(self._body) == 1 else b"".join(self._body))
         self._body = []
@@ -142,19 +149,23 @@ class _Connection(asyncio.Protocol):
     def abandon(self, detail: str) -> None:
         """Give up on the answer and on the connection."""
         self.close()
-        self._end(NoAnswer(detail))
+        self._unanswered(detail)
 
     def close(self) -> None:
         """Hang up."""
         if self.transport is not None:
             self.transport.abort()
 
-    def _end(self, exchange: Exchange, *, reusable: bool = False) -> None:
+    def _unanswered(self, detail: str) -> None:
         request, self.request = self.request, None
-        if request is None:
-            return
-        self._pool.ended(self, request, reusable=reusable)
-        request.done(exchange)
+        if request is not None:
+            self._pool.ended(self, request, reusable=False)
+            _tell(request, NoAnswer(detail))
+
+
+def _tell(request: _Request, exchange: Exchange) -> None:
+    """Give bad news on a turn of its own: it comes to many at once, and a defect of one must not cost the others."""
+    asyncio.get_running_loop().call_soon(request.done, exchange)
 
 
 class HttpPool:
@@ -241,7 +252,7 @@ class HttpPool:
         """Tell everybody who waits for a connection: the same reason holds for all of them."""
         waiting, self._unsent = self._unsent, deque()
         for request in waiting:
-            request.done(NeverSent(detail))
+            _tell(request, NeverSent(detail))
 
     def _free(self, connection: _Connection) -> None:
         if connection.transport is None or connection.transport.is_closing():
@@ -278,7 +289,7 @@ class HttpPool:
             self._sent[request].abandon("no answer in time")
         for request in [request for request in self._unsent if request.deadline_s <= now_s]:
             self._unsent.remove(request)
-            request.done(NeverSent("no free connection in time"))
+            _tell(request, NeverSent("no free connection in time"))
         for connection in [one for one in self._idle if now_s - one.idle_since_s > self.limits.idle_s]:
             self._idle.remove(connection)
             connection.close()
@@ -289,11 +300,13 @@ class HttpPool:
         """Hang up everything; what is under way ends as `NoAnswer`, what waits as `NeverSent`."""
         if self._sweep is not None:
             self._sweep.cancel()
-        for task in list(self._connecting):
+        connecting = list(self._connecting)
+        for task in connecting:
             task.cancel()
         self._fail_unsent("closing")
         for connection in list(self._open):
             connection.abandon("closing")
+        await asyncio.gather(*connecting, return_exceptions=True)
         await asyncio.sleep(0)
 
 

@@ -70,11 +70,12 @@ class HttpGateway:
         """
         exchange = await self._health_pools[processor].ask(self._health_requests[processor], within_s=HEALTH_WITHIN_S)
         match exchange:
-            case Answer(200, body):
+            # One known version of the processor sends its report with 503 while it is failing.
+            case Answer(200 | 503 as status, body):
                 try:
                     report = _decode_health(body)
                 except (msgspec.DecodeError, RecursionError) as error:
-                    raise GatewayError(f"health answer is no report: {error}") from error
+                    raise GatewayError(f"health answer ({status}) is no report: {error}") from error
                 if not 0 <= report.minResponseTime <= 3_600_000:
                     raise GatewayError(f"health answer has minResponseTime {report.minResponseTime}")
                 return HealthReport(report.failing, report.minResponseTime)

@@ -179,9 +179,8 @@ class _Connection(asyncio.Protocol):
         self._received_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Not taken up, which RFC 9110 (7.8) allows: the request stands as it is, and is the last one.
-            self.closing = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             # Raised around our own `_TooLarge`; anything else is a defect and must be seen.
             cause = error.__context__
@@ -194,6 +193,22 @@ class _Connection(asyncio.Protocol):
             # What is not body is head, chunk framing or trailers, and bounded together.
             if self._receiving and self._received_bytes - self._body_bytes > self.server.limits.header_bytes:
                 self._refuse(431, self._too_much_head())
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read a request again as if it had offered no upgrade (RFC 9110, 7.8), and as the connection's last.
+
+        Java's client offers h2c with its first payment; the parser skips the body of such a request.
+        """
+        request, self._request = self._request, Request(b"", b"")
+        if request.method == b"CONNECT":
+            self._refuse(400, "there are no tunnels here")
+            return
+        dropped = (b"connection", b"expect", b"upgrade")
+        headers = b"".join(b"%b: %b\r\n" % header for header in request.headers if header[0] not in dropped)
+        self._parser = httptools.HttpRequestParser(self)
+        self._received_bytes = 0
+        head = b"%b %b HTTP/1.1\r\n%bConnection: close\r\n\r\n" % (request.method, request.target, headers)
+        self.data_received(head + rest)
 
     def eof_received(self) -> bool:
         return False
@@ -242,14 +257,15 @@ class _Connection(asyncio.Protocol):
             raise _TooLarge(413, f"body exceeds {self.server.limits.body_bytes} bytes")
 
     def on_message_complete(self) -> None:
-        request = self._request
+        parser, request = self._parser, self._request
+        if parser.should_upgrade():
+            return
         if self._body:
             request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._receiving = False
         self._received_bytes = 0
         self._request = Request(b"", b"")
-        parser = self._parser
-        keep_alive = parser.should_keep_alive() and not parser.should_upgrade() and not self.server.stopping
+        keep_alive = parser.should_keep_alive() and not self.server.stopping
         # Behind those that wait, too: their turn comes on the next pass of the loop, answers go out in order.
         if self._busy or self._writing_paused or self._waiting:
             self._waiting.append((request, keep_alive))
@@ -494,7 +510,7 @@ def _remove_stale_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
-        except OSError:
-            path.unlink()
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
         else:
             raise OSError(errno.EADDRINUSE, "another process is listening there")

@@ -20,7 +20,7 @@ app = typer.Typer(
     help="A least-cost payment router: durable before it answers, never charged twice, books that agree.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)

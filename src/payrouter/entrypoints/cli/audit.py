@@ -45,7 +45,7 @@ def audit(*, from_text: FromOption = None, to_text: ToOption = None, as_json: Js
     Works while a router runs and when none does. Without --to, or with a later one, all up to two seconds
     ago is compared. Exit code 0 when the books agree, 1 when they do not or a processor cannot be asked.
 
-    Example: [bold]payrouter audit --from 2026-01-31T00:00:00Z --json[/]
+    Example: `payrouter audit --from 2026-01-31T00:00:00Z --json`
     """
     window = window_between(from_text, to_text)
     closed_us = SystemClock().now_us() - CLOSED_AFTER_US

@@ -57,7 +57,7 @@ def check(*, as_json: JsonOption = False) -> None:
     Nothing is written, no payment is sent, and no health call is made (a processor allows one per 5 s to the
     whole installation). Exit code 0 when all is well, 1 when something has to be done; warnings do not count.
 
-    Example: [bold]payrouter check --json[/]
+    Example: `payrouter check --json`
     """
     settings = settings_in_force(need_processors=False)
     findings = [*_data_findings(settings), *run_async(_processor_findings(settings))]

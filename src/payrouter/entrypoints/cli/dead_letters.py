@@ -31,7 +31,7 @@ def list_dead_letters(
 
     Works while a router runs and when none does.
 
-    Example: [bold]payrouter dead-letters list --limit 10[/]
+    Example: `payrouter dead-letters list --limit 10`
     """
     with open_books(settings_in_force(need_processors=False)) as books:
         letters = books.dead_letters(limit)
@@ -84,7 +84,7 @@ def retry(
     A running router notices within a second or two; else the next one to run. One that is unresolved at a
     processor repeats its attempt there, so that nothing is charged twice.
 
-    Example: [bold]payrouter dead-letters retry 4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3[/]
+    Example: `payrouter dead-letters retry 4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3`
     """
     if bool(ids) == everything:
         raise typer.BadParameter("name the ids to send again, or give --all, and not both")

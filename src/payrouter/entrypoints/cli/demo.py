@@ -56,7 +56,7 @@ def demo(
     A few sample payments a second are sent, to the simulated processors only. Where PAYROUTER_PROCESSORS
     names real ones, the router runs with those, and no payment is sent but yours. Ctrl-C stops all of it.
 
-    Example: [bold]payrouter demo[/]
+    Example: `payrouter demo`
     """
     plan = _plan(port, default_port, fallback_port)
     if plan.keep_books:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def serve() -> None:
     """Run the router with everything it needs, in one process, on one SQLite file.
 
-    Settings come from PAYROUTER_* variables, .env and payrouter.toml; [bold]payrouter check[/] shows and
+    Settings come from PAYROUTER_* variables, .env and payrouter.toml; `payrouter check` shows and
     tries them. SIGTERM or Ctrl-C stops it gracefully; whatever is not settled then waits in the file.
 
-    Example: [bold]PAYROUTER_BIND=0.0.0.0:9999 payrouter serve[/]
+    Example: `PAYROUTER_BIND=0.0.0.0:9999 payrouter serve`
     """
     settings = settings_in_force()
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)

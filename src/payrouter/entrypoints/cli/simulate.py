@@ -25,7 +25,7 @@ def simulate_processor(  # noqa: PLR0913 - one parameter per option
 
     What it does can be changed while it runs, with its /admin calls. It forgets its books when it stops.
 
-    Example: [bold]payrouter simulate-processor --port 8002 --fee 0.15 --name fallback --delay-ms 100[/]
+    Example: `payrouter simulate-processor --port 8002 --fee 0.15 --name fallback --delay-ms 100`
     """
     options = SimulatorOptions(
         name=name, fee=_fee(fee), token=token, delay_ms=delay_ms, failing=failing, chunked=chunked

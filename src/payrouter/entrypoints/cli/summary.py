@@ -43,7 +43,7 @@ def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: 
 
     Works while a router runs and when none does. Amounts are exact; the share is that of the amount.
 
-    Example: [bold]payrouter summary --from 2026-01-31T00:00:00Z --to 2026-01-31T23:59:59.999Z[/]
+    Example: `payrouter summary --from 2026-01-31T00:00:00Z --to 2026-01-31T23:59:59.999Z`
     """
     window = window_between(from_text, to_text)
     settings = settings_in_force(need_processors=False)
