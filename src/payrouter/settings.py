@@ -6,6 +6,7 @@ Later sources win: defaults, `payrouter.toml` (or the file that PAYROUTER_CONFIG
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from dataclasses import dataclass, fields
@@ -75,8 +76,8 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
     """
     findings: list[str] = []
     given: dict[str, Any] = {}
-    given.update(_from_toml(environ, folder, findings))
-    dotenv = dotenv_values(folder / ".env") if (folder / ".env").is_file() else {}
+    dotenv = _from_dotenv(folder / ".env", findings)
+    given.update(_from_toml(environ.get(_CONFIG) or dotenv.get(_CONFIG), folder, findings))
     for source in (dotenv, environ):
         given.update({name: value for name, value in source.items() if name.startswith(PREFIX) and name != _CONFIG})
     values: dict[str, Any] = {}
@@ -102,16 +103,24 @@ def _unknown(name: str) -> str:
     return f"{name} is not a setting ({hint})"
 
 
-def _from_toml(environ: Mapping[str, str], folder: Path, findings: list[str]) -> dict[str, Any]:
-    """Return what the TOML file sets, under the environment's names."""
-    named = environ.get(_CONFIG)
+def _from_dotenv(path: Path, findings: list[str]) -> Mapping[str, str | None]:
+    """Return what `.env` sets; empty when there is none."""
+    try:
+        return dotenv_values(path) if path.is_file() else {}
+    except UnicodeDecodeError as error:
+        findings.append(f"{path} is not UTF-8 text: {error}")
+        return {}
+
+
+def _from_toml(named: str | None, folder: Path, findings: list[str]) -> dict[str, Any]:
+    """Return what the TOML file sets, under the environment's names; `named` is the operator's choice of file."""
     path = folder / (named or "payrouter.toml")
     if not path.is_file():
         if named:
             findings.append(f"{_CONFIG} names {named}, which is not there")
         return {}
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         findings.append(f"{path} is not TOML: {error}")
         return {}
@@ -126,7 +135,10 @@ def _number(least: float, most: float) -> Callable[[Any], float]:
         try:
             number = float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"must be a number, got {value!r}") from None
+            number = math.nan
+        # TOML's true would pass for 1.
+        if math.isnan(number) or isinstance(value, bool):
+            raise ValueError(f"must be a number, got {value!r}")
         if not least <= number <= most:
             raise ValueError(
                 f"must be at {'least' if number < least else 'most'} {_bound(number, least, most)}, got {value}"
@@ -137,7 +149,7 @@ def _number(least: float, most: float) -> Callable[[Any], float]:
 
 
 def _bound(number: float, least: float, most: float) -> str:
-    return f"{least if number < least else most:g}"
+    return f"{least if number < least else most:.12g}"
 
 
 def _whole(least: int, most: int) -> Callable[[Any], int]:
@@ -203,7 +215,7 @@ def _processors(value: Any) -> tuple[Processor, ...]:
             items = msgspec.json.decode(value, type=list[_ProcessorItem])
         else:
             items = msgspec.convert(value, type=list[_ProcessorItem])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise ValueError(
             f'must be a JSON list like [{{"name":"default","url":"http://host:8001","fee":"0.05"}}]: {error}'
         ) from None
@@ -219,12 +231,7 @@ def _processors(value: Any) -> tuple[Processor, ...]:
 def _processor(item: _ProcessorItem) -> Processor:
     if _NAME.fullmatch(item.name) is None:
         raise ValueError(f"names are letters, digits, dot, dash and underscore, 40 at most, got {item.name!r}")
-    parts = urlsplit(item.url)
-    try:
-        port_ok = parts.port is None or parts.port > 0
-    except ValueError:
-        port_ok = False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok or parts.query or parts.fragment:
+    if not _is_base_url(item.url):
         raise ValueError(f"urls look like http://host:port, got {item.url!r} for {item.name}")
     try:
         fee = Decimal(str(item.fee))
@@ -232,7 +239,21 @@ def _processor(item: _ProcessorItem) -> Processor:
         fee = Decimal("NaN")
     if not fee.is_finite() or not 0 <= fee < 1:
         raise ValueError(f"fees are shares from 0 to below 1 (0.05 is 5 %), got {item.fee!r} for {item.name}")
+    # It becomes a header of a request.
+    if not item.admin_token.isprintable():
+        raise ValueError(f"admin tokens are one line of printable characters, unlike that of {item.name}")
     return Processor(item.name, item.url.rstrip("/"), fee, item.admin_token)
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    printable = url.isprintable() and " " not in url
+    plain = not (parts.query or parts.fragment)
+    return printable and plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {

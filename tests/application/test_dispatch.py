@@ -381,6 +381,17 @@ async def test_a_drain_gives_up_when_its_time_is_over():
 
 
 @virtually
+async def test_draining_twice_takes_no_longer_than_once():
+    async with World() as world:
+        world.cheap.script = ok(after_s=60.0)
+        await world.pay(3)
+        await asyncio.sleep(0.2)
+        await asyncio.gather(world.dispatcher.drain(2.0), world.dispatcher.drain(2.0))
+        assert await world.dispatcher.drain(2.0) is False
+        assert asyncio.get_running_loop().time() < 2.3
+
+
+@virtually
 async def test_purged_payments_are_not_repeated():
     async with World() as world:
         world.cheap.script = lost(after_s=2.0, charged_s=None)

@@ -77,9 +77,7 @@ async def test_a_failed_attempt_that_cannot_be_written_is_written_later(fate, st
         assert world.states() == {PaymentState.ATTEMPTING: 1}
         if state is not PaymentState.PINNED:
             assert len(world.sent) == 1, "nothing may be sent before this outcome is written"
-        assert {(sent.processor, sent.requested_us) for sent in world.sent} == {
-            (CHEAP, world.sent[0].requested_us)
-        }
+        assert {(sent.processor, sent.requested_us) for sent in world.sent} == {(CHEAP, world.sent[0].requested_us)}
         world.store.away.clear()
         await world.until(lambda: (world.store._rows[one].failures or [None])[0] is not None, within_s=0.6)
         await world.until(lambda: world.states() == {state: 1}, within_s=0.6)
@@ -158,5 +156,3 @@ async def test_a_drain_waits_for_outcomes_that_are_not_written_yet():
         asyncio.get_running_loop().call_later(1.0, world.store.away.clear)
         assert await world.dispatcher.drain(5.0) is True
         assert world.all_settled()
-
-

@@ -13,7 +13,7 @@ START_US = 1_752_582_896_000_000
 """UTC microseconds when virtual time is 0."""
 
 
-class NothingWillHappen(Exception):  # noqa: N818 - what was found, not an error of a component
+class NothingWillHappen(Exception):
     """Every task waits for something that no timer and no other task will bring."""
 
 

@@ -221,9 +221,7 @@ class World:
 
     def start(self) -> Dispatcher:
         """Begin a life."""
-        self.boards = {
-            one.name: ProcessorBoard(one, limiter=Limiter(most=self._most)) for one in self.configured
-        }
+        self.boards = {one.name: ProcessorBoard(one, limiter=Limiter(most=self._most)) for one in self.configured}
         self._gateway = ScriptedGateway(self)
         ports = Ports(self.store, self.store, self._gateway, self.clock, self.events)
         self.dispatcher = Dispatcher(ports, self.boards, self._policy)

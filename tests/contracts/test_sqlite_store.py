@@ -171,6 +171,82 @@ async def test_a_failure_in_the_middle_of_a_group_undoes_what_came_before_it(eng
     assert (await engine.ledger.find(id_of(1))).state is PaymentState.SETTLED
 
 
+def broken(_: object) -> None:
+    raise RuntimeError("a defect")
+
+
+@on_sqlite
+async def test_a_defect_in_one_job_fails_that_job_and_the_others_of_its_group_are_kept(engine: SqliteEngine) -> None:
+    before, after = await begun(engine, 1), await begun(engine, 2)
+    engine.store.linger_s = 60.0
+    first = asyncio.ensure_future(engine.ledger.settle([settlement(before)]))
+    await asyncio.sleep(0)
+    faulty = engine.store.submit(lambda connection: broken(connection.execute("DELETE FROM payment")), lambda _: None)
+    last = asyncio.ensure_future(engine.ledger.settle([settlement(after)]))
+    await asyncio.sleep(0)
+    assert await engine.queue.accept([payment(3), payment(3)]) == [Acceptance.ACCEPTED, Acceptance.DUPLICATE]
+    assert await first == await last == [True]
+    with pytest.raises(RuntimeError, match="a defect"):
+        await faulty
+    assert (await engine.ledger.find(id_of(1))).state is PaymentState.SETTLED
+    assert await engine.ledger.summary(Window()) == {"default": Totals(2, 2 * 1990)}
+    assert engine.queue.waiting() == 1
+    assert ids(await engine.queue.claim(9)) == numbered(3)
+
+
+@on_sqlite
+async def test_a_defect_in_a_job_of_its_own_is_seen_and_the_work_is_not_repeated(engine: SqliteEngine) -> None:
+    calls: list[object] = []
+    with pytest.raises(RuntimeError, match="a defect"):
+        await engine.store.submit(lambda connection: broken(calls.append(1)), lambda _: None, urgent=True)
+    assert calls == [1]
+    assert await engine.queue.accept([payment(1)]) == [Acceptance.ACCEPTED]
+
+
+@on_sqlite
+async def test_beside_a_defect_a_job_the_store_refuses_fails_as_unavailable(engine: SqliteEngine) -> None:
+    engine.store.linger_s = 60.0
+    faulty = engine.store.submit(broken, lambda _: None)
+    refused = engine.store.submit(
+        lambda connection: connection.execute("INSERT INTO payment (id) VALUES (NULL)"), lambda _: None
+    )
+    assert await engine.queue.accept([payment(1)]) == [Acceptance.ACCEPTED]
+    with pytest.raises(RuntimeError):
+        await faulty
+    with pytest.raises(StoreUnavailable):
+        await refused
+
+
+@on_sqlite
+async def test_a_defect_after_the_commit_is_its_job_s_alone_and_nothing_is_written_twice(engine: SqliteEngine) -> None:
+    engine.store.linger_s = 60.0
+    runs: list[int] = []
+    faulty = engine.store.submit(lambda _: runs.append(1), broken)
+    unwell = engine.store.submit(
+        lambda _: runs.append(2), lambda _: engine.store.connection.execute("SELECT * FROM nowhere")
+    )
+    before = engine.store.commits
+    assert await engine.queue.accept([payment(1)]) == [Acceptance.ACCEPTED]
+    with pytest.raises(RuntimeError, match="a defect"):
+        await faulty
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        await unwell
+    assert runs == [1, 2]
+    assert engine.store.commits == before + 1
+
+
+def test_a_defect_in_a_job_nobody_waits_for_any_more_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def cancel(engine: SqliteEngine) -> None:
+        engine.store.linger_s = 60.0
+        engine.store.submit(broken, lambda _: None).cancel()
+        engine.store.commit()
+
+    on_sqlite(cancel)(tmp_path)
+    assert "a defect" in caplog.text
+
+
 def test_ram_holds_a_bounded_head_of_the_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payrouter.adapters.sqlite.queue.HEAD", 8)
     monkeypatch.setattr("payrouter.adapters.sqlite.queue._REFILL", 4)
@@ -273,6 +349,43 @@ def test_refused_files_leave_no_descriptor_open(tmp_path: Path) -> None:
         with pytest.raises(StoreIncompatible):
             SqliteStore(path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_cannot_be_created_leaves_no_descriptor_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "payrouter.db"
+    before = len(os.listdir("/proc/self/fd"))
+    errors: list[StoreUnavailable] = []  # held, as a caller may: what a traceback refers to is not collected
+    with monkeypatch.context() as patch:
+        patch.setattr("payrouter.adapters.sqlite.store.SCHEMA_VERSION", "1; CREATE NONSENSE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="cannot create") as raised:
+                SqliteStore(path)
+            errors.append(raised.value)
+    assert len(os.listdir("/proc/self/fd")) == before
+    SqliteStore(path).close()
+
+
+def test_a_file_that_cannot_be_opened_for_reading_leaves_no_descriptor_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "payrouter.db"
+    before = len(os.listdir("/proc/self/fd"))
+    connections = iter([connect(path)])
+
+    def only_once(path: Path) -> sqlite3.Connection:
+        for connection in connections:
+            return connection
+        raise StoreUnavailable("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("payrouter.adapters.sqlite.store.connect", only_once)
+        with pytest.raises(StoreUnavailable, match="no more") as raised:
+            SqliteStore(path)
+    assert raised.value.__traceback__ is not None
+    assert len(os.listdir("/proc/self/fd")) == before
+    SqliteStore(path).close()
 
 
 # -- another process writes to it

@@ -276,19 +276,36 @@ def test_a_probe_keeps_its_place_among_the_probes_it_was_sent_as_when_it_is_slow
 
 
 def test_a_slow_answer_that_closes_the_breaker_is_followed_by_a_slow_probe_at_once() -> None:
+    one = slowed(9)
+    [slow] = hang_probes(one, 9, 1)
+    for _ in range(3):
+        attempt(one, UNREACHABLE, 9.9)
+    [probe] = hang_probes(one, 10.2, 1)
+    one.ended(UNREACHABLE, 12, 3000, probe=slow)  # by itself it would put off the next slow probe until 13
+    one.ended(Charged(), 12.2, 2000, probe=probe)
+    assert one.view(12.2).expected_ms == 2000
+    assert standing(one, 12.2) is Standing.PROBE
+    [slow] = hang_probes(one, 12.2, 1)
+    assert slow is one.slow_probes
+    one.ended(Charged(), 12.21, 10, probe=slow)
+    assert standing(one, 12.21) is Standing.USABLE
+
+
+def test_a_slow_probe_that_was_quick_makes_it_usable_however_slow_the_answers_just_before_it_were() -> None:
+    one = slowed(10)
+    hanging = hang_probes(one, 10, 2)
+    one.ended(Charged(), 10.99, 5000, probe=hanging.pop())
+    one.ended(Charged(), 11, 10, probe=hanging.pop())
+    assert standing(one, 11) is Standing.USABLE
+    assert one.view(11).expected_ms == 10
+
+
+def test_a_slow_probe_that_was_slow_is_one_sample_among_others() -> None:
     one = board()
-    one.reported(HealthReport(failing=False, min_response_ms=2000), 9)
-    attempt(one, FAILING, 9.9)
-    assert standing(one, 9.9) is Standing.SLOW, "the next slow probe would go at 10.9"
-    for _ in range(2):
-        attempt(one, FAILING, 9.95)
-    assert standing(one, 10.2) is Standing.PROBE
-    breaker_probe = one.started(10.2, counts_as_probe=True)
-    assert breaker_probe is one.breaker.probes
-    one.ended(Charged(), 10.21 + 2, 2010, probe=breaker_probe)
-    assert standing(one, 12.21) is Standing.PROBE
-    assert one.started(12.21, counts_as_probe=True) is one.slow_probes
-    assert standing(one, 12.22) is Standing.SLOW
+    attempt(one, Charged(), 10, latency_ms=6000)
+    [probe] = hang_probes(one, 10, 1)
+    one.ended(Charged(), 10.9, 2000, probe=probe)
+    assert one.view(10.9).expected_ms == pytest.approx(6000 - 4000 * 0.2)
 
 
 def test_silence_makes_it_slow_before_any_answer_says_so() -> None:

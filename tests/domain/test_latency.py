@@ -26,6 +26,15 @@ def test_after_a_pause_a_sample_counts_alone_again() -> None:
     assert latency.expected_ms(11.001, silent_s=0) == 20
 
 
+def test_a_sample_may_be_given_as_one_that_counts_alone() -> None:
+    latency = Latency()
+    latency.sampled(10, 5000)
+    latency.sampled(10.1, 20, alone=True)
+    assert latency.expected_ms(10.1, silent_s=0) == 20
+    latency.sampled(10.2, 120)
+    assert latency.expected_ms(10.2, silent_s=0) == pytest.approx(40)
+
+
 def test_a_worse_report_counts_at_once() -> None:
     latency = Latency()
     latency.sampled(10, 20)

@@ -25,7 +25,7 @@ def route(seen: list[ProcessorView], *, age_s: float = YOUNG_S, backlog: int = 0
 
 
 def just_back(one: ProcessorView) -> bool:
-    return one.standing is USABLE and NOW_S < one.usable_from_s + POLICY.notice_s
+    return one.standing is USABLE and one.usable_from_s + POLICY.notice_s > NOW_S
 
 
 def short(decision: Decision) -> str:

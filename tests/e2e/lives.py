@@ -164,9 +164,7 @@ class Lives:
 def lives(folder: Path, data: Path | None = None, **settings: str) -> Iterator[Lives]:
     """Give a router, not started yet, with two simulated processors that run; all are ended on leaving."""
     with simulator(folder, "default") as default, simulator(folder, "fallback", "--fee", "0.15") as fallback:
-        router = Lives(
-            folder, {"default": default, "fallback": fallback}, data or folder / "payrouter.db", **settings
-        )
+        router = Lives(folder, {"default": default, "fallback": fallback}, data or folder / "payrouter.db", **settings)
         try:
             yield router
         finally:

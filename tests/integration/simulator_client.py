@@ -23,7 +23,7 @@ AT = "2025-07-15T12:34:56.123456Z"
 AT_US = 1_752_582_896_123_456
 
 
-class Cut(Exception):  # noqa: N818 - what happened to the connection, not a defect
+class Cut(Exception):
     """The connection ended without an answer."""
 
 

@@ -22,8 +22,8 @@ from payrouter.domain.routing import Send, Wait
 
 if TYPE_CHECKING:
     from payrouter.domain.attempt import Delivery
-    from payrouter.domain.breaker import Probes
     from payrouter.domain.board import ProcessorBoard, ProcessorView, Standing
+    from payrouter.domain.breaker import Probes
     from payrouter.domain.routing import Decision, Policy
     from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
@@ -83,6 +83,7 @@ class Dispatcher:
         self._pins = Pins(boards, ports.clock, self._send)
         self._wake = asyncio.Event()
         self._stopping = False
+        self._stop_by_s = 0.0
         self._in_flight = 0
         self._purges = 0
         self._standings: dict[str, Standing] = {}
@@ -100,12 +101,16 @@ class Dispatcher:
             tasks.create_task(self._claim_forever())
 
     async def drain(self, within_s: float) -> bool:
-        """Claim nothing more and let what is in flight finish; True when all of it did."""
-        self._stopping = True
-        self._pins.stop()
-        self.wake()
-        end_s = self._clock.monotonic_s() + within_s
-        while (self._in_flight or self._recorder.unrecorded) and self._clock.monotonic_s() < end_s:  # noqa: ASYNC110
+        """Claim nothing more and let what is in flight finish; True when all of it did.
+
+        The bound counts from the first call: a stop has one, whoever waits for parts of it.
+        """
+        if not self._stopping:
+            self._stopping = True
+            self._stop_by_s = self._clock.monotonic_s() + within_s
+            self._pins.stop()
+            self.wake()
+        while (self._in_flight or self._recorder.unrecorded) and self._clock.monotonic_s() < self._stop_by_s:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return not (self._in_flight or self._recorder.unrecorded)
 

@@ -67,10 +67,10 @@ class ProcessorBoard:
     breaker: Breaker = field(default_factory=Breaker)
     latency: Latency = field(default_factory=Latency)
     limiter: Limiter = field(default_factory=Limiter)
+    slow_probes: Probes = field(default_factory=Probes)
     pinned: int = 0
     _silent_from_s: float = 0.0
     _slow_retry_s: float = 0.0
-    _slow_probes: Probes = field(default_factory=Probes)
     _usable_from_s: float = float("-inf")
     _was_usable: bool = True
 
@@ -111,7 +111,7 @@ class ProcessorBoard:
                 # I7: one that answers repeats but no first attempt gets no more until it has resolved some.
                 return Standing.DOWN, now_s + 0.05
             case BreakerState.CLOSED if expected_ms > self.latency_ceiling_ms:
-                if now_s < self._slow_retry_s or not self._slow_probes.may_start(now_s):
+                if now_s < self._slow_retry_s or not self.slow_probes.may_start(now_s):
                     return Standing.SLOW, max(self._slow_retry_s, now_s + 0.05)
                 return Standing.PROBE, now_s
             case _ if self.limiter.free == 0:
@@ -131,7 +131,7 @@ class ProcessorBoard:
         if self.breaker.state(now_s) is BreakerState.HALF_OPEN:
             probe = self.breaker.probes
         elif counts_as_probe:
-            probe = self._slow_probes
+            probe = self.slow_probes
         if probe is not None:
             probe.start(now_s)
         if self.limiter.in_flight == 0:
@@ -150,16 +150,23 @@ class ProcessorBoard:
         self._silent_from_s = now_s
         if probe is not None:
             probe.end()
-        if probe is self._slow_probes:
+        if probe is self.slow_probes:
             self._slow_retry_s = now_s + self.slow_probe_every_s
         match outcome:
-            # A 422 is an earlier success: no breaker event, but an answer all the same.
+            # A processor says 422 only after its own check for failure: never a failure, and proof that it works.
             case Charged() | Invalid():
-                self.latency.sampled(now_s, latency_ms)
+                if self.breaker.opened_s is not None:
+                    # However slow this answer was, it left during the outage: find out how slow it is now.
+                    self._slow_retry_s = min(self._slow_retry_s, now_s)
+                # A slow probe went to find out whether it is quick again; if it is, what was before says no more.
+                quick_again = probe is self.slow_probes and latency_ms <= self.latency_ceiling_ms
+                self.latency.sampled(now_s, latency_ms, alone=quick_again)
                 self.limiter.succeeded()
                 self.breaker.succeeded(now_s)
             case Refused(Refusal.BUSY):
                 self.limiter.overloaded(now_s, latency_s=latency_ms / 1000)
+                if probe is self.breaker.probes:
+                    self.breaker.turned_away(now_s)
             case Refused(refusal):
                 if refusal is Refusal.FAILING:
                     self.latency.sampled(now_s, latency_ms)

@@ -78,12 +78,20 @@ class Breaker:
         self._open_s = 0.0
 
     def failed(self, now_s: float, *, probe: bool) -> None:
-        """An attempt failed. `probe` says whether it was the half-open one."""
+        """An attempt failed. `probe` says whether it was sent as one.
+
+        One that hung until another had closed the breaker tells how it was, and counts as any failure does.
+        """
         self.failures += 1
-        if probe:
-            self._open(now_s, min(self.longest_open_s, self._open_s * 2 or self.first_open_s))
-        elif self.opened_s is None and self.failures >= self.threshold:
-            self._open(now_s, self.first_open_s)
+        if self.opened_s is None:
+            if self.failures >= self.threshold:
+                self._open(now_s, self.first_open_s)
+        elif probe:
+            self._open(now_s, min(self.longest_open_s, self._open_s * 2))
+
+    def turned_away(self, now_s: float) -> None:
+        """A probe was answered that it is too busy: neither failure nor success, but leave it in peace for a moment."""
+        self.retry_s = max(self.retry_s, now_s + self.first_open_s)
 
     def reported(self, now_s: float, *, failing: bool) -> None:
         """A health report came. It may open the breaker, and call for a probe; only real payments close it."""

@@ -25,9 +25,9 @@ class Latency:
     reported_ms: float = 0.0
     reported_s: float = float("-inf")
 
-    def sampled(self, now_s: float, latency_ms: float) -> None:
-        """An attempt was answered. After a pause the first sample counts alone."""
-        if now_s - self.observed_s > _STALE_SAMPLE_S:
+    def sampled(self, now_s: float, latency_ms: float, *, alone: bool = False) -> None:
+        """An attempt was answered. The first sample after a pause counts alone, and so does one given as `alone`."""
+        if alone or now_s - self.observed_s > _STALE_SAMPLE_S:
             self.observed_ms = latency_ms
         else:
             self.observed_ms += (latency_ms - self.observed_ms) * _WEIGHT

@@ -34,8 +34,9 @@ class ReasonCode(StrEnum):
 class Reason:
     """A choice in numbers: at decision time it expected `expected_ms`, had `in_flight` of `limit` permits taken.
 
-    `age_s` is how old the payment was; `passed_over` names the cheaper processors and their standing, cheapest
-    first (empty when the cheapest was chosen).
+    `age_s` is how old the payment was; `passed_over` names processors and their standing, cheapest first: those
+    cheaper than the one this is about (none when it is the cheapest), or, for `LEAST_BAD` and `WAIT_ALL`, which
+    weigh them all, every other one.
     """
 
     code: ReasonCode
@@ -71,7 +72,8 @@ class Reason:
             f"expected {self.expected_ms:.0f} ms with {self.in_flight} of {self.limit} permits in use, "
             f"{self.age_s:.1f} s after the payment was accepted"
         )
-        return f"{processor} {_WORDS[self.code].format(others=others or 'none was cheaper')}: {numbers}"
+        nobody = "there is no other" if self.code in _WEIGHS_ALL else "none was cheaper"
+        return f"{processor} {_WORDS[self.code].format(others=others or nobody)}: {numbers}"
 
 
 _WORDS = {
@@ -85,6 +87,8 @@ _WORDS = {
     ReasonCode.WAIT_CHEAPEST: "is worth waiting for ({others})",
     ReasonCode.WAIT_ALL: "is as unusable as all others ({others})",
 }
+
+_WEIGHS_ALL = {ReasonCode.LEAST_BAD, ReasonCode.WAIT_ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,8 @@ class Policy(Protocol):
         ...
 
 
-def _reason(code: ReasonCode, view: ProcessorView, age_s: float, before: Sequence[ProcessorView]) -> Reason:
-    passed = tuple((other.processor.name, other.standing.value) for other in before)
+def _reason(code: ReasonCode, view: ProcessorView, age_s: float, passed_over: Sequence[ProcessorView]) -> Reason:
+    passed = tuple((other.processor.name, other.standing.value) for other in passed_over)
     return Reason(code, view.expected_ms, view.in_flight, view.limit, age_s, passed)
 
 
@@ -198,9 +202,9 @@ class LatencyRatio:
                 chosen = view
             else:
                 break
-        if chosen.free <= 0:
-            return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, chosen, age_s, ()))
         before = views[: views.index(chosen)]
+        if chosen.free <= 0:
+            return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, chosen, age_s, before))
         code = ReasonCode.RATIO if before else ReasonCode.CHEAPEST
         return Send(
             chosen.processor.name,

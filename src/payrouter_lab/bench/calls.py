@@ -50,7 +50,7 @@ class Peer:
                     raise ConnectionError(f"{method} {self.url}{target}: {error}") from error
         raise AssertionError  # the loop returns or raises
 
-    def call(self, method: str, target: str, body: object = None) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    def call(self, method: str, target: str, body: object = None) -> Any:
         """Return the JSON answered; None for an empty answer.
 
         Raises:

@@ -227,7 +227,9 @@ class _Connection(asyncio.Protocol):
         self._body = []
         self._body_bytes = 0
         self._receiving = True
-        self.deadline = self.server.now() + self.server.limits.request_s
+        # Further requests are no reason to be patient with a client that does not read.
+        if not self._writing_paused:
+            self.deadline = self.server.now() + self.server.limits.request_s
 
     def on_url(self, url: bytes) -> None:
         self._request.target += url

@@ -29,16 +29,25 @@ HEAD = 4096
 _REFILL = 1024
 
 _INSERT = "INSERT INTO payment (id, amount, accepted_us, state) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING"
-_WAITING = "SELECT seq, id, amount, accepted_us, attempts FROM payment WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?"
+# `state <> 3` says nothing new but lets SQLite use the partial index: it does not infer it.
+_COUNT = "SELECT count(*) FROM payment WHERE state = 0 AND state <> 3"
+_WAITING = (
+    "SELECT seq, id, amount, accepted_us, attempts FROM payment "
+    "WHERE state = 0 AND state <> 3 AND seq > ? ORDER BY seq LIMIT ?"
+)
 _BEGIN = (
     "UPDATE payment SET state = 1, processor = ?, requested_us = ?, reason = ?, attempts = attempts + 1 "
     "WHERE seq = ? AND state = 0"
+)
+_DEAD_LETTERS = (
+    "SELECT payment.id, amount, accepted_us, failures, processor.name FROM payment "
+    "LEFT JOIN processor ON processor.id = payment.processor WHERE state = 4 AND state <> 3 ORDER BY seq LIMIT ?"
 )
 _CONCLUDE = "UPDATE payment SET state = ?, failures = ? WHERE seq = ?"
 _FORGET = "UPDATE payment SET processor = NULL, requested_us = NULL, reason = NULL WHERE seq = ?"
 _ORPHANS = (
     "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
-    "WHERE state IN (1, 2) ORDER BY seq"
+    "WHERE state IN (1, 2) AND state <> 3 ORDER BY seq"
 )
 
 _Row = tuple[int, bytes, int, int, int]
@@ -72,7 +81,7 @@ class SqliteQueue:
 
     def _recount(self) -> None:
         """Count what waits: at start, and after somebody else wrote to the file."""
-        self._count: int = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 0").fetchone()[0]
+        self._count: int = self._store.connection.execute(_COUNT).fetchone()[0]
 
     # -- accept
 
@@ -300,11 +309,7 @@ class SqliteQueue:
 
 def read_dead_letters(connection: sqlite3.Connection, limit: int) -> list[DeadLetter]:
     """Return dead letters, oldest first."""
-    rows = connection.execute(
-        "SELECT payment.id, amount, accepted_us, failures, processor.name FROM payment "
-        "LEFT JOIN processor ON processor.id = payment.processor WHERE state = 4 ORDER BY seq LIMIT ?",
-        (limit,),
-    )
+    rows = connection.execute(_DEAD_LETTERS, (limit,))
     return [
         DeadLetter(from_blob(blob), amount, accepted_us, read_failures(failures)[-1].detail, pinned_to)
         for blob, amount, accepted_us, failures, pinned_to in rows
@@ -315,7 +320,7 @@ def requeue_dead_letters(connection: sqlite3.Connection, correlation_ids: Sequen
     """Move dead letters back, inside the caller's transaction; return how many."""
     queued = next_state(PaymentState.DEAD_LETTER, PaymentEvent.RETRIED)
     pinned = next_state(PaymentState.DEAD_LETTER, PaymentEvent.RETRIED_WHILE_PINNED)
-    sql = "UPDATE payment SET state = CASE WHEN processor IS NULL THEN ? ELSE ? END WHERE state = 4"
+    sql = "UPDATE payment SET state = CASE WHEN processor IS NULL THEN ? ELSE ? END WHERE state = 4 AND state <> 3"
     if correlation_ids is None:
         return connection.execute(sql, (queued, pinned)).rowcount
     return sum(

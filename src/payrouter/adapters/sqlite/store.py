@@ -8,11 +8,13 @@ event loop: handing them to a thread costs two wake-ups per accept (figures in `
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,17 +90,16 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _lock_file(path)
-        try:
-            self.connection = connect(path)
+        with ExitStack() as opened:
+            self._lock = _lock_file(path)
+            opened.callback(os.close, self._lock)
+            self.connection = opened.enter_context(closing(connect(path)))
             if not check_schema(self.connection, path):
                 self._create()
-        except BaseException:
-            os.close(self._lock)
-            raise
-        _preallocate(Path(f"{path}-wal"))
-        self._reader = connect(path)
-        self._reader.execute("PRAGMA query_only = 1")
+            _preallocate(Path(f"{path}-wal"))
+            self._reader = opened.enter_context(closing(connect(path)))
+            self._reader.execute("PRAGMA query_only = 1")
+            opened.pop_all()  # all went well: `close` closes them
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="payrouter-read")
         self._waiting: list[_Job] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -126,6 +127,9 @@ class SqliteStore:
         `committed` runs right after the commit, before anything else on the loop can look: the place to bring
         what is in memory up to date. Urgent work commits at once and takes along all that waits. The future fails
         with `StoreUnavailable` when nothing of the transaction was kept.
+
+        Any other exception is a defect and fails the future of the job that raised it, no other. Work may be run
+        again after a rollback, so it must leave nothing behind but what it writes.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -142,17 +146,28 @@ class SqliteStore:
             self._timer.cancel()
             self._timer = None
         group, self._waiting = self._waiting, []
+        if group:
+            self._commit(group)
+
+    def _commit(self, group: list[_Job]) -> None:
         try:
-            self._transact(group)
+            results = self._transact(group)
         except sqlite3.DatabaseError as error:
             failure = StoreUnavailable(f"{self.path}: {error}")
             for _, _, future in group:
                 if not future.done():
                     future.set_exception(failure)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the job
+            if len(group) == 1:
+                _fail(group[0], error)
+                return
+            # Only the job with the defect may fail, and alone each shows whether it is the one.
+            for job in group:
+                self._commit([job])
+        else:
+            self._publish(group, results)
 
-    def _transact(self, group: list[_Job]) -> None:
-        if not group:
-            return
+    def _transact(self, group: list[_Job]) -> list[Any]:
         connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -163,8 +178,16 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
         self.commits += 1
-        for (_, committed, future), result in zip(group, results, strict=True):
-            committed(result)
+        return results
+
+    def _publish(self, group: list[_Job], results: list[Any]) -> None:
+        for job, result in zip(group, results, strict=True):
+            _, committed, future = job
+            try:
+                committed(result)
+            except Exception as error:  # noqa: BLE001 - as above; what it wrote is durable and stays
+                _fail(job, error)
+                continue
             if not future.done():
                 future.set_result(result)
 
@@ -209,6 +232,15 @@ CHECKPOINT_CHANGES = 20_000
 """Row changes between checkpoints: some 20 MB of log, a second of full load or ten of an ordinary one."""
 
 
+def _fail(job: _Job, error: Exception) -> None:
+    """Show a defect to whoever waits for the job, or in the log when nobody does any more."""
+    future = job[2]
+    if future.done():
+        logging.getLogger(__name__).error("a job of the store failed, and nobody waits for it", exc_info=error)
+    else:
+        future.set_exception(error)
+
+
 def _checkpoint(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -228,7 +260,9 @@ def _preallocate(log: Path) -> None:
     try:
         with log.open("r+b", buffering=0) as file:
             file.seek(size)
-            file.write(bytes(PREALLOCATED_BYTES - size))
+            if file.write(bytes(PREALLOCATED_BYTES - size)) < PREALLOCATED_BYTES - size:
+                # What did fit must not be kept: it would be the last room on the disk.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
         os.truncate(log, size)

@@ -45,7 +45,9 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Router, Address]]:
         try:
             yield router, address
         finally:
-            await server.stop(within_s=settings.stop_timeout_s)
+            # Both at once: the whole stop has one bound.
+            within_s = settings.stop_timeout_s
+            await asyncio.gather(server.stop(within_s), router.dispatcher.drain(within_s))
             await api.close()
 
 
