@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 
 import pytest
@@ -45,7 +46,7 @@ class HealthEndpoints:
 
     def gaps(self, processor: str) -> list[float]:
         calls = self.calls[processor]
-        return [later - earlier for earlier, later in zip(calls, calls[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(calls)]
 
 
 class Life:

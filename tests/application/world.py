@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from application.virtual_time import START_US, VirtualClock
 from payrouter.adapters.memory import MemoryStore
@@ -13,12 +14,14 @@ from payrouter.application.dispatch import Dispatcher, Ports
 from payrouter.domain.attempt import Charged, Invalid, Refusal, Refused, Unknown
 from payrouter.domain.board import ProcessorBoard
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.health import HealthReport
 from payrouter.domain.limiter import Limiter
 from payrouter.domain.payment import Payment, PaymentState
 from payrouter.domain.processor import Processor
 from payrouter.domain.routing import LeastCost
 from payrouter.ports.gateway import GatewayError
+
+if TYPE_CHECKING:
+    from payrouter.domain.health import HealthReport
 
 CHEAP, DEAR = "default", "fallback"
 PROCESSORS = (

@@ -93,3 +93,17 @@ def test_what_is_expected_is_never_below_the_silence_nor_above_everything_heard(
     expected_ms = latency.expected_ms(now_s + pause_s, silent_s=silent_s)
     most_ms = max([ms for _, _, ms in news] + [silent_s * 1000])
     assert silent_s * 1000 <= expected_ms <= most_ms + 1e-6
+
+
+def test_an_overtaken_answer_says_nothing_new() -> None:
+    latency = Latency()
+    latency.sampled(40.6, 20.0)
+    latency.sampled(41.5, 2000.0)
+    assert latency.observed_ms == 20.0
+
+
+def test_an_answer_slower_than_the_one_before_it_counts_when_both_left_together() -> None:
+    latency = Latency()
+    latency.sampled(40.0, 20.0)
+    latency.sampled(40.2, 220.0)
+    assert latency.observed_ms == pytest.approx(60.0)

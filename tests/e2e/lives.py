@@ -21,7 +21,7 @@ from payrouter.domain.window import Window, format_instant, parse_instant
 from payrouter_lab.bench.ids import payment_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NAMES = ("default", "fallback")
 
@@ -277,6 +277,13 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     return int(head.split()[1]), headers.get("connection") != "close"
 
 
+async def until(condition: Callable[[], bool], within_s: float) -> None:
+    """Return once something holds that other processes bring about."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - they cannot set an event of ours
+            await asyncio.sleep(0.01)
+
+
 def fill(port: int, count: int, salt: int) -> set[str]:
     """Accept many payments as fast as it goes, and return their ids."""
     clients = Clients(port, salt, rate=1e9, connections=32)
@@ -284,8 +291,7 @@ def fill(port: int, count: int, salt: int) -> set[str]:
     async def until_enough() -> None:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(clients.run())
-            while len(clients.accepted) < count and not running.done():
-                await asyncio.sleep(0.01)
+            await until(lambda: len(clients.accepted) >= count or running.done(), within_s=60)
             clients.stopping = True
 
     asyncio.run(until_enough())

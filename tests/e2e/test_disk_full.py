@@ -8,12 +8,15 @@ import resource
 import subprocess
 import time
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.cli_client import call, new_id
-from e2e.lives import Clients, behave, lives, pay
+from e2e.lives import Clients, behave, lives, pay, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOM_MB = 6
 BALLAST_BYTES = 3 * 1024 * 1024
@@ -44,16 +47,11 @@ async def _load_until_full(router, clients, make_room) -> None:
     """Send until the disk is full, look at the router then, make room, and see it accept again."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(clients.run())
-        async with asyncio.timeout(20):
-            while clients.unavailable < 50:
-                assert router.alive
-                await asyncio.sleep(0.01)
+        await until(lambda: clients.unavailable >= 50 or not router.alive, within_s=20)
         clients.accepted |= await asyncio.to_thread(_is_full_and_alive, router)
         before = len(clients.accepted)
         await asyncio.to_thread(make_room)
-        async with asyncio.timeout(AGAIN_WITHIN_S):
-            while len(clients.accepted) < before + 100:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(clients.accepted) >= before + 100, AGAIN_WITHIN_S)
         clients.stopping = True
 
 
@@ -105,7 +103,7 @@ def test_a_limit_on_file_sizes_is_like_a_full_disk(tmp_path):
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (2 * 1024 * 1024, hard))
         router.wait_until_serving()
-        _fill_up_and_come_back(router, lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard)) and None)
+        _fill_up_and_come_back(router, lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard)))
 
 
 def test_a_router_killed_on_a_full_disk_starts_there_and_still_has_everything(tmp_path):
@@ -120,9 +118,7 @@ def test_a_router_killed_on_a_full_disk_starts_there_and_still_has_everything(tm
         async def fill_up():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(clients.run())
-                async with asyncio.timeout(20):
-                    while clients.unavailable < 50:
-                        await asyncio.sleep(0.01)
+                await until(lambda: clients.unavailable >= 50, within_s=20)
                 clients.giving_up = clients.stopping = True
 
         asyncio.run(fill_up())

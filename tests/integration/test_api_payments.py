@@ -88,7 +88,7 @@ def test_every_version_of_uuid_is_taken(service, version):
     if version == 7:
         correlation_id = correlation_id[:14] + "7" + correlation_id[15:]
     if version is None:
-        correlation_id = correlation_id[:14] + "00-00" + correlation_id[19:]
+        correlation_id = correlation_id[:14] + "0000-" + correlation_id[19:]
     assert service.pay(correlation_id).status == 202
     assert service.settled(correlation_id)["correlationId"] == correlation_id
 
@@ -280,8 +280,8 @@ def test_a_full_queue_is_said_with_503_and_what_is_known_already_is_still_accept
         while answer.status == 202:
             accepted.append(first)
             answer = service.pay(first := new_id())
-        # What is out at a processor does not wait.
-        assert 3 <= len(accepted) <= 5
+        # What is out at one of the two processors does not wait: one each, and perhaps a probe.
+        assert 3 <= len(accepted) <= 7
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.detail == "3 payments are waiting, which is the limit; try again later"
         assert service.get(f"/payments/{first}").status == 404

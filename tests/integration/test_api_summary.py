@@ -114,7 +114,7 @@ def test_a_bound_may_be_in_any_zone_and_its_plus_may_be_unescaped(service, insta
     bound = quote(text, safe="") if escape else text
     expected = sum(one >= instants[10] for one in instants)
     assert count(service, f"?from={bound}") == expected
-    assert count(service, f"?to={instant(2**50)}&from={bound}") == expected
+    assert count(service, f"?to={instant(2**52)}&from={bound}") == expected
 
 
 def test_a_whole_day_and_lower_case_are_understood(service):

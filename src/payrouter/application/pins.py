@@ -80,15 +80,15 @@ class Pins:
         board, due = self._boards[name], self._due[name]
         while due:
             now_s = self._clock.monotonic_s()
-            match board.breaker.state(now_s):
-                case BreakerState.OPEN:
-                    return
-                case BreakerState.CLOSED if due[0][0] > now_s or board.limiter.free == 0:
-                    return
-                case _:  # half-open: whichever is next is the probe, due or not
-                    intent = heapq.heappop(due)[2]
-                    self._count(name)
-                    self._send(intent)
+            if not board.may_repeat(now_s):
+                return
+            # At a half-open breaker whichever is next is the probe, due or not.
+            closed = board.breaker.state(now_s) is BreakerState.CLOSED
+            if closed and (due[0][0] > now_s or board.limiter.free == 0):
+                return
+            intent = heapq.heappop(due)[2]
+            self._count(name)
+            self._send(intent)
 
     def _count(self, name: str) -> None:
         self._boards[name].pinned = len(self._due[name])

@@ -150,7 +150,7 @@ class ProcessorBoard:
         self._silent_from_s = now_s
         if probe is not None:
             probe.end()
-        if probe is self.slow_probes:
+        if probe is self.slow_probes and not self.latency.overtaken(now_s, latency_ms):
             self._slow_retry_s = now_s + self.slow_probe_every_s
         match outcome:
             # A processor says 422 only after its own check for failure: never a failure, and proof that it works.

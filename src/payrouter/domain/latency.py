@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _WEIGHT = 0.2
 _STALE_SAMPLE_S = 1.0
+_OVERTAKEN_S = 0.5
 
 
 @dataclass(slots=True)
@@ -24,9 +25,20 @@ class Latency:
     observed_s: float = float("-inf")
     reported_ms: float = 0.0
     reported_s: float = float("-inf")
+    _newest_sent_s: float = float("-inf")
+
+    def overtaken(self, now_s: float, latency_ms: float) -> bool:
+        """Return whether an answer tells nothing new, as a later attempt was answered before.
+
+        A processor fixes its delay when a request arrives: an answer tells how it was when its attempt was *sent*.
+        """
+        return now_s - latency_ms / 1000 < self._newest_sent_s - _OVERTAKEN_S
 
     def sampled(self, now_s: float, latency_ms: float, *, alone: bool = False) -> None:
         """An attempt was answered. The first sample after a pause counts alone, and so does one given as `alone`."""
+        if self.overtaken(now_s, latency_ms):
+            return
+        self._newest_sent_s = max(self._newest_sent_s, now_s - latency_ms / 1000)
         if alone or now_s - self.observed_s > _STALE_SAMPLE_S:
             self.observed_ms = latency_ms
         else:

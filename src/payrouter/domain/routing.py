@@ -142,7 +142,7 @@ class LeastCost:
     left: wait, and after patience take the fastest slow one, so that a world without fast processors still settles.
 
     After an outage of everything processors often come back together. One that has just come back is not paid more
-    for until the cheaper ones had `notice_s` to be noticed (probes go at least once a second), or the whole backlog
+    for until the cheaper ones had `notice_s` to be noticed (probes go about once a second), or the whole backlog
     would go to whichever was probed first.
     """
 

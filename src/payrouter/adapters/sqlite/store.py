@@ -258,15 +258,18 @@ def _preallocate(log: Path) -> None:
     if size >= PREALLOCATED_BYTES:
         return
     try:
-        with log.open("r+b", buffering=0) as file:
-            file.seek(size)
-            if file.write(bytes(PREALLOCATED_BYTES - size)) < PREALLOCATED_BYTES - size:
-                # What did fit must not be kept: it would be the last room on the disk.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
+        _append_zeros(log, PREALLOCATED_BYTES - size)
     except OSError as error:
         os.truncate(log, size)
         logging.getLogger(__name__).warning("cannot preallocate %s (%s); commits will be slower", log, error)
+
+
+def _append_zeros(log: Path, count: int) -> None:
+    with log.open("ab", buffering=0) as file:
+        if file.write(bytes(count)) < count:
+            # A disk fills up without an error, and what did fit would be the last room on it.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
 
 
 def _lock_file(path: Path) -> int:
