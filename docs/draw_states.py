@@ -22,13 +22,14 @@ def states_page() -> str:
     lines = [
         "# Payment states",
         "",
-        "Drawn from `TRANSITIONS` in `src/payrouter/domain/payment.py` by `make states`. What is not drawn cannot happen.",
+        "Drawn by `make states` from `TRANSITIONS` in `src/payrouter/domain/payment.py`. What is not here cannot happen.",
         "",
         "```mermaid",
         "stateDiagram-v2",
         f"    [*] --> {_node(PaymentState.QUEUED)}: accepted",
     ]
-    lines += [f"    {_node(before)} --> {_node(after)}: {event.value}" for (before, event), after in TRANSITIONS.items()]
+    for (before, event), after in TRANSITIONS.items():
+        lines.append(f"    {_node(before)} --> {_node(after)}: {event.value}")
     lines += [f"    {_node(PaymentState.SETTLED)} --> [*]", "```", "", "| state | meaning |", "|---|---|"]
     lines += [f"| `{state.label}` | {_MEANING[state]} |" for state in PaymentState]
     return "\n".join(lines) + "\n"

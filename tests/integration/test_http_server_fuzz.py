@@ -118,7 +118,7 @@ async def exchange(service: Service, data: bytes, chance: random.Random) -> byte
         writer.write_eof()
         while piece := await asyncio.wait_for(reader.read(65536), 5):
             received += piece
-    except (ConnectionError, RuntimeError):
+    except (OSError, RuntimeError):
         pass
     finally:
         writer.transport.abort()

@@ -153,7 +153,7 @@ async def test_an_answer_may_take_longer_than_every_limit():
         assert (await client.answer()).body == b"late"
 
 
-@on_both_loops
+@scenario
 async def test_an_idle_connection_is_closed():
     async with listening(echo, ServerLimits(idle_s=0.2)) as (server, port):
         async with connected(port) as silent, connected(port) as used, connected(port) as blank:

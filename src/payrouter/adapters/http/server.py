@@ -342,7 +342,10 @@ class _Connection(asyncio.Protocol):
         # Closing with bytes unread resets the connection, and the client may lose the answer that says why:
         # for a moment, what still comes is thrown away (RFC 9112, 9.6).
         self.deadline = self.server.now() + _LINGER_S
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # reset by the client in this instant, which asyncio's loop raises
+            transport.abort()
 
     def _too_much_head(self) -> str:
         return f"headers exceed {self.server.limits.header_bytes} bytes"

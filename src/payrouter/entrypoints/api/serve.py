@@ -9,15 +9,13 @@ import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
 from payrouter.adapters.http.server import HttpServer
 from payrouter.bootstrap import Router, running_router
-from payrouter.domain.errors import PayrouterError
 from payrouter.entrypoints.api.problems import refusal
 from payrouter.entrypoints.api.routes import Api
+from payrouter.entrypoints.running import run_async
 from payrouter.settings import Address
 
 if TYPE_CHECKING:
@@ -77,10 +75,4 @@ def run(settings: Settings, announce: Callable[[Address], None]) -> None:
     Raises:
         PayrouterError: if it cannot start; the text says why and what to do.
     """
-    try:
-        uvloop.run(serve_until_stopped(settings, announce))
-    except* PayrouterError as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+    run_async(serve_until_stopped(settings, announce))

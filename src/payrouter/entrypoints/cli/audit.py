@@ -18,13 +18,13 @@ from payrouter.entrypoints.cli.common import (
     ToOption,
     money,
     print_json,
-    run_async,
     settings_in_force,
     terminal,
     window_between,
     window_in_words,
     window_json,
 )
+from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,8 @@ from rich.text import Text
 from payrouter.bootstrap import data_report, processor_books
 from payrouter.domain.payment import PaymentState
 from payrouter.domain.window import Window
-from payrouter.entrypoints.cli.common import JsonOption, print_json, run_async, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import JsonOption, print_json, settings_in_force, terminal
+from payrouter.entrypoints.running import run_async
 from payrouter.ports.books import BooksUnavailable, TokenRefused
 from payrouter.settings import PREFIX, Settings
 

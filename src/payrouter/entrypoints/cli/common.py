@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
-import uvloop
 from rich.console import Console
 
 from payrouter.domain.errors import InvalidInput, InvalidSettings, PayrouterError
 from payrouter.domain.money import format_minor
 from payrouter.domain.window import LAST_US, Window, format_instant, parse_window
 from payrouter.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-T = TypeVar("T")
 
 WIDE = 160
 """Columns of a table that does not go to a terminal: no id may be cut there."""
@@ -94,18 +88,3 @@ def print_json(value: object) -> None:
 def money(minor: int) -> msgspec.Raw:
     """Return an amount as a JSON number with exactly two decimals."""
     return msgspec.Raw(format_minor(minor).encode())
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run on an event loop of its own; what task groups wrapped around a single error is taken off.
-
-    Raises:
-        PayrouterError: whatever went wrong on purpose.
-    """
-    try:
-        return uvloop.run(work)
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None

@@ -18,9 +18,10 @@ import typer
 
 from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.entrypoints.api.serve import serving
-from payrouter.entrypoints.cli.common import CommandFailed, run_async, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import CommandFailed, settings_in_force, terminal
 from payrouter.entrypoints.cli.demo_status import Status, introduction
 from payrouter.entrypoints.cli.simulated import simulated_processor
+from payrouter.entrypoints.running import run_async
 from payrouter.settings import PREFIX, Address, Settings
 
 if TYPE_CHECKING:
