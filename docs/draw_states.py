@@ -22,7 +22,7 @@ def states_page() -> str:
     lines = [
         "# Payment states",
         "",
-        "Drawn by `make states` from `TRANSITIONS` in `src/payrouter/domain/payment.py`. What is not here cannot happen.",
+        "Drawn by `make states` from `TRANSITIONS` in `src/payrouter/domain/payment.py`. Nothing else can happen.",
         "",
         "```mermaid",
         "stateDiagram-v2",

@@ -16,7 +16,7 @@ from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
 from payrouter.adapters.sqlite.ledger import SqliteLedger
 from payrouter.adapters.sqlite.queue import SqliteQueue
 from payrouter.adapters.sqlite.rows import ProcessorIds
-from payrouter.adapters.sqlite.store import SqliteStore
+from payrouter.adapters.sqlite.store import SqliteStore, translated
 from payrouter.application.accept import Acceptor
 from payrouter.application.dispatch import Dispatcher, Ports
 from payrouter.application.health import HealthPoller
@@ -93,8 +93,9 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
     """
     store = SqliteStore(settings.data)
     names = tuple(one.name for one in settings.processors)
-    ids = ProcessorIds(store.connection, names)
-    queue = SqliteQueue(store, ids, limit=settings.queue_limit)
+    with translated(settings.data):
+        ids = ProcessorIds(store.connection, names)
+        queue = SqliteQueue(store, ids, limit=settings.queue_limit)
     ledger = SqliteLedger(store, ids, queue)
     clock = SystemClock()
     boards = {

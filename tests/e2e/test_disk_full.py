@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cli_client import call, new_id
+from e2e.cli_client import call, new_id, payrouter, processors_json
 from e2e.lives import Clients, behave, lives, pay, until
 
 if TYPE_CHECKING:
@@ -130,3 +130,21 @@ def test_a_router_killed_on_a_full_disk_starts_there_and_still_has_everything(tm
             behave(processor)
         router.wait_until_settled(len(clients.accepted), within_s=15)
         router.check_books(clients.accepted)
+
+
+@pytest.mark.parametrize("room_kb", [0, 8, 20, 36, 48])
+def test_a_router_that_finds_no_room_to_start_says_so_and_ends_with_one(tmp_path, room_kb):
+    with small_disk(tmp_path / "disk") as disk:
+        with (disk / "ballast").open("wb", buffering=0) as ballast:
+            ballast.write(bytes(ROOM_MB * 1024 * 1024))
+            ballast.truncate(ROOM_MB * 1024 * 1024 - room_kb * 1024)
+        ended = payrouter(
+            tmp_path,
+            "serve",
+            PAYROUTER_DATA=str(disk / "payrouter.db"),
+            PAYROUTER_BIND="127.0.0.1:0",
+            PAYROUTER_PROCESSORS=processors_json(default="http://127.0.0.1:1"),
+        )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert str(disk / "payrouter.db") in ended.stderr

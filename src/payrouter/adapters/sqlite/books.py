@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from payrouter.adapters.sqlite.ledger import read_payment, read_summary
 from payrouter.adapters.sqlite.queue import read_dead_letters, requeue_dead_letters
 from payrouter.adapters.sqlite.rows import from_blob, to_blob
-from payrouter.adapters.sqlite.store import check_schema, connect
+from payrouter.adapters.sqlite.store import check_schema, connect, translated
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.ledger import Totals
 from payrouter.domain.payment import PaymentState
 from payrouter.ports.books import BookEntry, UnresolvedAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
 
     from payrouter.domain.ledger import PaymentRecord
@@ -54,7 +54,7 @@ class SqliteBooks:
 
     def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; those without any are left out."""
-        with _translated(self._path):
+        with translated(self._path):
             return read_summary(self._connection, window)
 
     def slice_end_us(self, window: Window, most: int) -> int:
@@ -83,12 +83,12 @@ class SqliteBooks:
 
     def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return all we know of one payment."""
-        with _translated(self._path):
+        with translated(self._path):
             return read_payment(self._connection, correlation_id)
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first."""
-        with _translated(self._path):
+        with translated(self._path):
             return read_dead_letters(self._connection, limit)
 
     def unsettled(self) -> dict[PaymentState, int]:
@@ -96,7 +96,7 @@ class SqliteBooks:
         return {PaymentState(state): count for state, count in self._rows(_UNSETTLED)}
 
     def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[Any]:
-        with _translated(self._path):
+        with translated(self._path):
             return self._connection.execute(sql, values).fetchall()
 
 
@@ -108,7 +108,7 @@ def send_again(path: Path, correlation_ids: Sequence[str] | None) -> int:
     Raises:
         InvalidInput: if one of them is no dead letter; says what it is instead.
     """
-    with closing(_open(path, read_only=False)) as connection, _translated(path):
+    with closing(_open(path, read_only=False)) as connection, translated(path):
         connection.execute("BEGIN IMMEDIATE")
         wrong = [finding for one in correlation_ids or () if (finding := _no_dead_letter(connection, one))]
         if wrong:
@@ -138,7 +138,7 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
         raise StoreUnavailable(f"there is no data file {path}; PAYROUTER_DATA names it, payrouter serve creates it")
     connection = connect(path, read_only=read_only)
     try:
-        with _translated(path):
+        with translated(path):
             ours = check_schema(connection, path)
     except BaseException:
         connection.close()
@@ -147,11 +147,3 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise StoreUnavailable(f"{path} is empty; payrouter serve fills it")
     return connection
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"cannot use {path}: {error}; check its permissions and its disk") from error

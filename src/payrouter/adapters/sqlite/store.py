@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from payrouter.domain.errors import StoreIncompatible, StoreInUse, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x50617972  # "Payr"
 SCHEMA_VERSION = 1
@@ -64,6 +64,15 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise whatever SQLite says inside as `StoreUnavailable`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"cannot use {path}: {error}; check its permissions and its disk") from error
+
+
 def check_schema(connection: sqlite3.Connection, path: Path) -> bool:
     """Return False for an empty file, True for one of ours.
 
@@ -90,7 +99,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with ExitStack() as opened:
+        with ExitStack() as opened, translated(path):
             self._lock = _lock_file(path)
             opened.callback(os.close, self._lock)
             self.connection = opened.enter_context(closing(connect(path)))
