@@ -115,10 +115,21 @@ def test_a_probe_answered_422_shows_that_it_works() -> None:
 
 def test_busy_shrinks_the_limit_and_does_not_bring_it_down() -> None:
     one = board()
-    for step in range(20):
+    step = 0
+    while one.limiter.limit > 1:
         attempt(one, BUSY, 10 + step)
-    assert one.limiter.limit == 1
-    assert standing(one, 31) is Standing.USABLE
+        assert standing(one, 10.5 + step) is Standing.USABLE
+        step += 1
+    assert one.breaker.failures == 0
+
+
+def test_one_that_is_busy_even_with_one_at_a_time_is_as_good_as_down() -> None:
+    one = board()
+    one.limiter.limit = 1.0
+    for step in range(3):
+        attempt(one, BUSY, 10 + step)
+    assert standing(one, 12) is Standing.DOWN
+    assert standing(one, 13) is Standing.PROBE
 
 
 def test_a_busy_probe_gives_its_place_back_and_leaves_it_in_peace_for_a_moment() -> None:

@@ -164,9 +164,12 @@ class ProcessorBoard:
                 self.limiter.succeeded()
                 self.breaker.succeeded(now_s)
             case Refused(Refusal.BUSY):
-                self.limiter.overloaded(now_s, latency_s=latency_ms / 1000)
                 if probe is self.breaker.probes:
                     self.breaker.turned_away(now_s)
+                elif self.limiter.limit == 1:
+                    # Even one at a time is too much for it: as good as down, and asked with growing pauses.
+                    self.breaker.failed(now_s, probe=False)
+                self.limiter.overloaded(now_s, latency_s=latency_ms / 1000)
             case Refused(refusal):
                 if refusal is Refusal.FAILING:
                     self.latency.sampled(now_s, latency_ms)

@@ -112,6 +112,7 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="payrouter-read")
         self._waiting: list[_Job] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._make_room_s = 0.0
         self.commits = 0
 
     def _create(self) -> None:
@@ -162,6 +163,7 @@ class SqliteStore:
         try:
             results = self._transact(group)
         except sqlite3.DatabaseError as error:
+            self._make_room()
             failure = StoreUnavailable(f"{self.path}: {error}")
             for _, _, future in group:
                 if not future.done():
@@ -175,6 +177,13 @@ class SqliteStore:
                 self._commit([job])
         else:
             self._publish(group, results)
+
+    def _make_room(self) -> None:
+        """After a failed commit, try to empty the log, at most once a second: it may be what fills the disk."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._make_room_s:
+            self._make_room_s = now_s + 1.0
+            _checkpoint(self.connection)
 
     def _transact(self, group: list[_Job]) -> list[Any]:
         connection = self.connection
