@@ -52,8 +52,9 @@ class Bed:
 
 @virtually
 async def test_the_first_repeat_comes_soon_and_later_ones_less_often():
-    async with Bed() as bed:
-        bed.outcome = Refused(Refusal.BUSY, "answered 429")  # leaves the breaker closed
+    async with Bed(most=1_000_000) as bed:
+        bed.board.limiter.limit = 1_000_000.0
+        bed.outcome = Refused(Refusal.BUSY, "answered 429")  # with so many permits it leaves the breaker closed
         bed.pins.add(attempt(1))
         await asyncio.sleep(60)
         instants = [at_s for at_s, _ in bed.sent]

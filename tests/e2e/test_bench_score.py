@@ -16,9 +16,7 @@ def settled(default: int, fallback: int = 0) -> dict[str, Total]:
     return {"default": Total(default, default * AMOUNT), "fallback": Total(fallback, fallback * AMOUNT)}
 
 
-@pytest.mark.parametrize(
-    ("p99_ms", "expected"), [(1.0, 0.20), (6.0, 0.10), (11.0, 0.0), (50.0, 0.0), (0.5, 0.21)]
-)
+@pytest.mark.parametrize(("p99_ms", "expected"), [(1.0, 0.20), (6.0, 0.10), (11.0, 0.0), (50.0, 0.0), (0.5, 0.21)])
 def test_the_bonus_is_two_percent_per_millisecond_below_eleven(p99_ms: float, expected: float) -> None:
     assert bonus(p99_ms) == pytest.approx(expected)
 

@@ -301,3 +301,46 @@ async def test_a_health_call_that_hangs_does_not_hold_up_payments():
         with pytest.raises(GatewayError, match="health call got no answer: closing"):
             await health
     await simulator.stop()
+
+
+# -- proof of a charge
+
+
+async def proven(gateway: HttpGateway, attempt: Intent) -> bool:
+    """Ask for the record of an attempt; told once."""
+    told: list[bool] = []
+    gateway.prove(attempt, told.append)
+    await until(lambda: told != [])
+    (charged,) = told
+    return charged
+
+
+@on_both_loops
+async def test_a_record_proves_the_attempt_it_shows_and_no_other():
+    simulator = ProcessorSimulator(SimulatorOptions())
+    port = await simulator.start()
+    try:
+        async with gateway_to(port) as gateway:
+            assert not await proven(gateway, intent())
+            assert await outcome_of(gateway, intent()) == Charged()
+            assert await proven(gateway, intent())
+            assert not await proven(gateway, intent(amount_minor=1991))
+            assert not await proven(gateway, intent(requested_us=AT_US + 1))
+    finally:
+        await simulator.stop()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"garbage", b'{"correlationId":"x","amount":"1","requestedAt":"y"}'])
+@scenario
+async def test_garbage_proves_nothing(body):
+    async with scripted(answering("200 OK", body)) as port, gateway_to(port) as gateway:
+        assert not await proven(gateway, intent())
+
+
+@scenario
+async def test_a_processor_that_is_gone_proves_nothing():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with gateway_to(port) as gateway:
+        assert not await proven(gateway, intent())

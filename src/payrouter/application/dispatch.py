@@ -267,6 +267,10 @@ class Dispatcher:
                 self._pins.add(intent)
             case Refused(_, detail):
                 self._fail(intent, PaymentEvent.REFUSED, detail)
+            case Unknown(detail) if pinned:
+                # A processor slower than our timeout answers no repeat either: its record is the only proof.
+                self._fail(intent, PaymentEvent.UNKNOWN, detail)
+                self._prove(intent)
             case Unknown(detail):
                 self._fail(intent, PaymentEvent.UNKNOWN, detail)
                 self._pins.add(intent)
@@ -275,6 +279,21 @@ class Dispatcher:
                 self._events.publish(PaymentBuried(intent.delivery.correlation_id, intent.processor, detail))
             case _:
                 assert_never(outcome)
+
+    def _prove(self, intent: Intent) -> None:
+        self._in_flight += 1
+        self._gateway.prove(intent, partial(self._proven, intent, self._purges))
+
+    def _proven(self, intent: Intent, purges: int, charged: bool) -> None:  # noqa: FBT001 - a callback's shape
+        self._in_flight -= 1
+        if purges != self._purges:
+            return
+        if charged:
+            self._pins.resolved(intent.delivery.correlation_id)
+            now_us = self._clock.now_us()
+            self._recorder.settle(Settlement(intent, now_us, (now_us - intent.requested_us) / 1000))
+        else:
+            self._pins.add(intent)
 
     def _fail(self, intent: Intent, event: PaymentEvent, detail: str) -> None:
         self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))

@@ -102,7 +102,7 @@ class ProcessorBoard:
         match self.breaker.state(now_s):
             case BreakerState.OPEN:
                 return Standing.DOWN, max(self.breaker.retry_s, now_s + 0.05)
-            case BreakerState.HALF_OPEN if self.pinned:
+            case BreakerState.HALF_OPEN if self.pinned or not self.limiter.free:
                 # An unresolved payment is the better probe: it has to go there anyway.
                 return Standing.DOWN, now_s + 0.05
             case BreakerState.HALF_OPEN:
@@ -111,7 +111,8 @@ class ProcessorBoard:
                 # I7: one that answers repeats but no first attempt gets no more until it has resolved some.
                 return Standing.DOWN, now_s + 0.05
             case BreakerState.CLOSED if expected_ms > self.latency_ceiling_ms:
-                if now_s < self._slow_retry_s or not self.slow_probes.may_start(now_s):
+                may_probe = self.limiter.free and self.slow_probes.may_start(now_s)
+                if now_s < self._slow_retry_s or not may_probe:
                     return Standing.SLOW, max(self._slow_retry_s, now_s + 0.05)
                 return Standing.PROBE, now_s
             case _ if self.limiter.free == 0:

@@ -18,6 +18,13 @@ class ProcessorGateway(Protocol):
         """Post an attempt; `done` is called exactly once, later, on the loop."""
         ...
 
+    def prove(self, intent: Intent, done: Callable[[bool], None]) -> None:
+        """Ask the processor for its record of an attempt; `done` is called exactly once, later, on the loop.
+
+        True proves the charge: same payment, amount and instant. False proves nothing: the attempt may be asleep.
+        """
+        ...
+
     async def health(self, processor: str) -> HealthReport:
         """Ask for a health report.
 

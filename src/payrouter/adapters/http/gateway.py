@@ -9,9 +9,10 @@ import msgspec
 
 from payrouter.adapters.http.client import Answer, Exchange, HttpPool, NeverSent, NoAnswer, PoolLimits
 from payrouter.domain.attempt import Refusal, Refused, Unknown, outcome_of_answer
+from payrouter.domain.errors import InvalidInput
 from payrouter.domain.health import HealthReport
-from payrouter.domain.money import format_minor
-from payrouter.domain.window import format_instant
+from payrouter.domain.money import format_minor, parse_amount
+from payrouter.domain.window import format_instant, parse_instant
 from payrouter.ports.gateway import GatewayError
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from payrouter.domain.attempt import Intent, Outcome
     from payrouter.domain.processor import Processor
+
+PROOF_WITHIN_S = 3.0
+"""Asking for a record is neither delayed nor failing."""
 
 HEALTH_WITHIN_S = 12.0
 """A processor may hold a health call for up to two of its 5 s windows."""
@@ -29,6 +33,13 @@ class _HealthBody(msgspec.Struct):
     minResponseTime: int  # noqa: N815 - the processors' name for it
 
 
+class _RecordBody(msgspec.Struct):
+    correlationId: str  # noqa: N815 - the processors' name for it
+    amount: msgspec.Raw
+    requestedAt: str  # noqa: N815
+
+
+_decode_record = msgspec.json.Decoder(_RecordBody).decode
 _decode_health = msgspec.json.Decoder(_HealthBody).decode
 
 
@@ -62,6 +73,15 @@ class HttpGateway:
             done=partial(_outcome, done),
         )
 
+    def prove(self, intent: Intent, done: Callable[[bool], None]) -> None:
+        """Ask the processor for its record of an attempt; `done` is called exactly once, later, on the loop."""
+        pool = self._pools[intent.processor]
+        pool.request(
+            pool.head("GET", f"/payments/{intent.delivery.correlation_id}") + b"\r\n",
+            within_s=PROOF_WITHIN_S,
+            done=lambda exchange: done(_proves(intent, exchange)),
+        )
+
     async def health(self, processor: str) -> HealthReport:
         """Ask for a health report.
 
@@ -88,6 +108,22 @@ class HttpGateway:
         """Close every connection; attempts under way end as Unknown."""
         for pool in (*self._pools.values(), *self._health_pools.values()):
             await pool.close()
+
+
+def _proves(intent: Intent, exchange: Exchange) -> bool:
+    """Return whether an answer shows this very attempt as charged; anything else is no proof."""
+    if not isinstance(exchange, Answer) or exchange.status != 200:
+        return False
+    try:
+        record = _decode_record(exchange.body)
+        charged = (
+            record.correlationId.lower(),
+            parse_amount(bytes(record.amount)),
+            parse_instant(record.requestedAt),
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
+        return False
+    return charged == (intent.delivery.correlation_id, intent.delivery.amount_minor, intent.requested_us)
 
 
 def _outcome(done: Callable[[Outcome], None], exchange: Exchange) -> None:
