@@ -262,9 +262,9 @@ def _fail(job: _Job, error: Exception) -> None:
 def _checkpoint(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         # A full disk shows at the next commit, which is where somebody waits for an answer.
-        logging.getLogger(__name__).warning("checkpoint failed; the log keeps everything", exc_info=True)
+        logging.getLogger(__name__).warning("checkpoint failed (%s); the log keeps everything", error)
 
 
 def _preallocate(log: Path) -> None:
