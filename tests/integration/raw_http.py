@@ -19,7 +19,7 @@ from payrouter.adapters.http.server import HttpServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from payrouter.adapters.http.server import Reply, Request, ServerLimits
+    from payrouter.adapters.http.message import Reply, Request, ServerLimits
 
 WITHIN_S = 10.0
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -20,7 +20,8 @@ from integration.raw_http import (
     unhandled,
     until,
 )
-from payrouter.adapters.http.server import HttpServer, Reply, Request, ServerLimits
+from payrouter.adapters.http.message import Reply, Request, ServerLimits
+from payrouter.adapters.http.server import HttpServer
 from payrouter.domain.errors import AddressInUse
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from integration.raw_http import ask, connected, echo, listening, on_both_loops, scenario, split_answers, until
-from payrouter.adapters.http.server import Reply, Request, ServerLimits
+from payrouter.adapters.http.message import Reply, Request, ServerLimits
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 SLOWEST_S = 2.5

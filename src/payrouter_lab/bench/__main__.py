@@ -63,6 +63,9 @@ def run_schedule(  # noqa: PLR0913 - one parameter per option
     directory: Directory = RESULTS,
     json_file: JsonFile = None,
     trace: Annotated[bool, typer.Option(help="with --keep: p99 each five seconds (costs CPU)")] = False,
+    kill_at: Annotated[
+        float | None, typer.Option(min=0, help="second at which the router is killed, to be started a second later")
+    ] = None,
 ) -> None:
     """Run a schedule as the challenge does, score it, and compare the books id by id."""
     plan = schedule.load(file, seed=seed)
@@ -71,7 +74,9 @@ def run_schedule(  # noqa: PLR0913 - one parameter per option
         contenders(no_reference=no_reference, no_router=no_router, target=target),
         runs,
         (directory, keep),
-        lambda contender, work: challenge.run_challenge(plan, contender, work, console.print, trace=trace),
+        lambda contender, work: challenge.run_challenge(
+            plan, contender, work, console.print, trace=trace, kill_at_s=kill_at
+        ),
     )
     report(plan.name, f"schedule {plan.name}, medians of {runs}", challenge.ROWS, results, json_file)
 

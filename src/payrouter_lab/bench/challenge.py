@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter_lab.bench.audit import audit_books
-from payrouter_lab.bench.bed import Contender, started_bed
+from payrouter_lab.bench.bed import PAYROUTER, Contender, started_bed
 from payrouter_lab.bench.calls import total
 from payrouter_lab.bench.k6 import LoadError, LoadRun, slice_trace
 from payrouter_lab.bench.score import score
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DRAIN_S = 30.0
 STATUS_EVERY_S = 5.0
+RESTART_AFTER_S = 1.0
 # k6 starts 550 users before the load begins, and lets the last payments end after it.
 K6_SPARE_S = 75.0
 
@@ -81,10 +82,16 @@ ROWS: tuple[Row[ChallengeResult], ...] = (
 )
 
 
-def run_challenge(
-    schedule: Schedule, contender: Contender, directory: Path, say: Say, *, trace: bool = False
+def run_challenge(  # noqa: PLR0913 - one parameter per option
+    schedule: Schedule,
+    contender: Contender,
+    directory: Path,
+    say: Say,
+    *,
+    trace: bool = False,
+    kill_at_s: float | None = None,
 ) -> ChallengeResult:
-    """Run one test and return its figures.
+    """Run one test and return its figures. At `kill_at_s` the router is killed (`kill -9`) and started a second later.
 
     Raises:
         LoadError, ChildError, CallError: if the test itself goes wrong.
@@ -94,7 +101,7 @@ def run_challenge(
         before = bed.usage()
         run = LoadRun(schedule, bed, directory, trace=trace)
         with run.child:
-            _watch(schedule, bed, run, say)
+            _watch(schedule, bed, run, say, kill_at_s=kill_at_s if contender.name == PAYROUTER else None)
             load = run.result()
         due = int(schedule.length_s // schedule.audit.period_s)
         if len(load.console.audits) != due:
@@ -108,7 +115,7 @@ def run_challenge(
         return _result(schedule, bed, run, load, (before, after), since_s)
 
 
-def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say) -> None:
+def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill_at_s: float | None) -> None:
     """Wait for the load's end, telling every few seconds how it goes."""
     begun = time.monotonic()
     due, settled_then = STATUS_EVERY_S, 0
@@ -119,6 +126,9 @@ def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say) -> None:
         elapsed = time.monotonic() - begun
         if elapsed > schedule.length_s + K6_SPARE_S:
             raise LoadError(f"k6 was still running after {elapsed:.0f} s")
+        if kill_at_s is not None and time.time() - (run.started_s() or time.time()) >= kill_at_s:
+            kill_at_s = None
+            _kill_and_restart(bed, say)
         started_s = run.started_s() if elapsed >= due else None
         if started_s is None:
             continue
@@ -132,6 +142,20 @@ def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say) -> None:
             f"  default {stage.default} | fallback {stage.fallback}"
         )
         settled_then = settled
+
+
+def _kill_and_restart(bed: Bed, say: Say) -> None:
+    """Kill the router, wait a second, start it again on the same file."""
+    if bed.child is None:
+        raise LoadError("only a router that was started here can be killed")
+    bed.child.kill()
+    time.sleep(RESTART_AFTER_S)
+    begun = time.monotonic()
+    bed.start()
+    bed.wait_until_up()
+    say(
+        f"        killed, and {RESTART_AFTER_S:g} s later started again: serving after {time.monotonic() - begun:.2f} s"
+    )
 
 
 def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run

@@ -26,7 +26,7 @@ from payrouter_lab.simulator.wire import Answer, instant_us, message, payment_js
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from payrouter.adapters.http.server import Request
+    from payrouter.adapters.http.message import Request
     from payrouter_lab.simulator.limits import ConcurrencyLimiter
     from payrouter_lab.simulator.state import ProcessorState
 

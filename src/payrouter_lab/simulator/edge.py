@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from payrouter.adapters.http.server import STATUS_LINES, Reply, Request
+from payrouter.adapters.http.message import STATUS_LINES, Reply, Request
 from payrouter.domain.errors import InvalidInput
 from payrouter_lab.simulator.admin import AdminApi
 from payrouter_lab.simulator.books import Charge

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from payrouter.adapters.http.server import STATUS_LINES
+from payrouter.adapters.http.message import STATUS_LINES
 
 Chance = bool | Annotated[float, msgspec.Meta(ge=0, le=1)]
 """How often: never (False, 0), always (True, 1), or a probability."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from payrouter.adapters.http.server import STATUS_LINES
+from payrouter.adapters.http.message import STATUS_LINES
 
 PROBLEM_TYPE = b"application/problem+json"
 

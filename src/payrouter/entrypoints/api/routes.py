@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from payrouter.adapters.http.server import STATUS_LINES
+from payrouter.adapters.http.message import STATUS_LINES
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
@@ -28,7 +28,7 @@ from payrouter.ports.queue import Acceptance
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from payrouter.adapters.http.server import Reply, Request
+    from payrouter.adapters.http.message import Reply, Request
     from payrouter.bootstrap import Router
 
 RETRY_AFTER = ((b"Retry-After", b"1"),)
