@@ -159,6 +159,9 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
     small: Annotated[int, typer.Option(min=1, help="settled payments in the small ledger")] = 50_000,
     large: Annotated[int, typer.Option(min=1, help="settled payments in the large one")] = 5_000_000,
     asks: Annotated[int, typer.Option(min=1, help="summaries asked for per kind of window")] = 1000,
+    per_s: Annotated[float, typer.Option(min=0.001, help="payments per second of the ledger's time")] = (
+        summaries.PAYMENTS_PER_S
+    ),
     seed: Annotated[int, typer.Option(help="draws the windows")] = 1,
     fill: Annotated[str, typer.Option(help="module:function that fills a data file")] = FILL,
     keep: Keep = None,
@@ -171,7 +174,7 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
     for count in (small, large):
         console.print(f"[bold]summary[/] over {count} settled payments")
         with work_directory(f"summary-{count}", keep=keep, parent=directory) as work:
-            results[f"{count}"] = [summaries.measure_summaries(work, count, asks, fill_ledger, seed)]
+            results[f"{count}"] = [summaries.measure_summaries(work, count, asks, fill_ledger, seed, per_s=per_s)]
     console.print(comparison(f"summary latency, {asks} asks per kind", summaries.rows(), results))
     if json_file is not None:
         write_json(json_file, "summary", results)

@@ -61,9 +61,9 @@ def find_fill(name: str) -> Fill:
         raise ChildError(f"nothing to fill a ledger with: {name} ({error}); name a function with --fill") from error
 
 
-def oldest_of(count: int) -> datetime:
+def oldest_of(count: int, per_s: float = PAYMENTS_PER_S) -> datetime:
     """Return the first instant of a ledger of `count` payments."""
-    return NEWEST - timedelta(seconds=count / PAYMENTS_PER_S)
+    return NEWEST - timedelta(seconds=count / per_s)
 
 
 def windows(oldest: datetime, newest: datetime, seed: int) -> dict[str, Callable[[], Window]]:
@@ -92,13 +92,15 @@ def windows(oldest: datetime, newest: datetime, seed: int) -> dict[str, Callable
     }
 
 
-def measure_summaries(directory: Path, count: int, asks: int, fill: Fill, seed: int) -> SummaryFigures:
+def measure_summaries(  # noqa: PLR0913 - one parameter per option
+    directory: Path, count: int, asks: int, fill: Fill, seed: int, *, per_s: float = PAYMENTS_PER_S
+) -> SummaryFigures:
     """Fill a ledger, serve it, and ask `asks` times for windows of each kind.
 
     Raises:
         ChildError, CallError: if the router does not start, or does not sum up what was filled in.
     """
-    oldest = oldest_of(count)
+    oldest = oldest_of(count, per_s)
     contender = Contender(PAYROUTER)
 
     def prepare(bed: Bed) -> None:
