@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from payrouter.domain.money import fee_minor, format_minor
+from payrouter.domain.money import fee_minor
 from payrouter.domain.routing import Reason
 from payrouter.domain.window import format_instant
+from payrouter.entrypoints.numbers import money
 
 if TYPE_CHECKING:
     from payrouter.domain.ledger import PaymentRecord
     from payrouter.domain.processor import Processor
-
-
-def _money(minor: int) -> msgspec.Raw:
-    """Return an amount as a JSON number with exactly two decimals."""
-    return msgspec.Raw(format_minor(minor).encode())
 
 
 def _instant(instant_us: int | None) -> str | None:
@@ -28,7 +22,7 @@ def payment_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> di
     """Return what `GET /payments/{correlationId}` answers."""
     return {
         "correlationId": record.correlation_id,
-        "amount": _money(record.amount_minor),
+        "amount": money(record.amount_minor),
         "state": record.state.label,
         "acceptedAt": _instant(record.accepted_us),
         "processor": record.processor,
@@ -73,7 +67,7 @@ def _fees(record: PaymentRecord, processors: tuple[Processor, ...]) -> dict[str,
         return {}
     fee = fees[record.processor]
     return {
-        "fee": _money(fee),
-        "savedAgainstDearest": _money(max(fees.values()) - fee),
-        "lostAgainstCheapest": _money(fee - min(fees.values())),
+        "fee": money(fee),
+        "savedAgainstDearest": money(max(fees.values()) - fee),
+        "lostAgainstCheapest": money(fee - min(fees.values())),
     }

@@ -16,7 +16,6 @@ from payrouter.entrypoints.cli.common import (
     FromOption,
     JsonOption,
     ToOption,
-    money,
     print_json,
     settings_in_force,
     terminal,
@@ -24,6 +23,7 @@ from payrouter.entrypoints.cli.common import (
     window_in_words,
     window_json,
 )
+from payrouter.entrypoints.numbers import money
 from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:

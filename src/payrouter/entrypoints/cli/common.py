@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 
 from payrouter.domain.errors import InvalidInput, InvalidSettings, PayrouterError
-from payrouter.domain.money import format_minor
 from payrouter.domain.window import LAST_US, Window, format_instant, parse_window
 from payrouter.settings import Settings, load_settings
 
@@ -83,8 +82,3 @@ def terminal() -> Console:
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
     typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-
-def money(minor: int) -> msgspec.Raw:
-    """Return an amount as a JSON number with exactly two decimals."""
-    return msgspec.Raw(format_minor(minor).encode())

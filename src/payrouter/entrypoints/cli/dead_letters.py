@@ -13,7 +13,8 @@ from payrouter.domain.errors import InvalidInput
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import PaymentState, parse_correlation_id
 from payrouter.domain.window import format_instant
-from payrouter.entrypoints.cli.common import JsonOption, money, print_json, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import JsonOption, print_json, settings_in_force, terminal
+from payrouter.entrypoints.numbers import money
 
 if TYPE_CHECKING:
     from payrouter.ports.queue import DeadLetter

@@ -14,7 +14,6 @@ from payrouter.entrypoints.cli.common import (
     FromOption,
     JsonOption,
     ToOption,
-    money,
     print_json,
     settings_in_force,
     terminal,
@@ -22,6 +21,7 @@ from payrouter.entrypoints.cli.common import (
     window_in_words,
     window_json,
 )
+from payrouter.entrypoints.numbers import money
 
 if TYPE_CHECKING:
     from payrouter.domain.processor import Processor
