@@ -41,7 +41,7 @@ async def claim_all(store: Store, at_once: int = 3) -> list[str]:
 @contract
 async def test_a_large_backlog_accepted_at_once_comes_out_in_order(store: Store) -> None:
     await store.queue.accept(payments(100))
-    assert store.queue.waiting() == 100
+    assert (await store.queue.backlog()).waiting == 100
     assert await claim_all(store) == numbered(*range(1, 101))
 
 
@@ -58,7 +58,7 @@ async def test_a_large_backlog_survives_a_crash_in_order(store: Store) -> None:
     await store.queue.claim(10)
     await store.restart()
     await store.queue.accept([payment(number) for number in range(61, 71)])
-    assert store.queue.waiting() == 70
+    assert (await store.queue.backlog()).waiting == 70
     assert await claim_all(store) == numbered(*range(1, 71))
 
 
@@ -90,7 +90,7 @@ async def test_a_dead_letter_sent_again_comes_before_the_backlog_behind_it(store
     assert ids(await store.queue.claim(5)) == numbered(2, 3, 4, 5, 6)
     assert await store.queue.retry_dead_letters(None) == 1
     await store.queue.orphans()
-    assert store.queue.waiting() == 40
+    assert (await store.queue.backlog()).waiting == 40
     assert await claim_all(store) == numbered(1, *range(7, 41))
 
 
@@ -126,7 +126,7 @@ async def test_dead_letters_sent_again_all_over_a_backlog_come_out_once_and_in_o
     assert await store.queue.retry_dead_letters(None) == 40
     for _ in range(2):
         assert await store.queue.orphans() == []
-        assert store.queue.waiting() == 60
+        assert (await store.queue.backlog()).waiting == 60
     assert await claim_all(store) == numbered(*(number for number in range(1, 61) if number not in (1, 4, 7)))
 
 
@@ -163,6 +163,6 @@ async def test_hundreds_of_payments_through_accepts_refusals_and_crashes_are_eac
         if turn % 50 == 49:
             await store.restart()
             assert await store.queue.orphans() == []
-        assert store.queue.waiting() == next_number - 1 - settled
+        assert (await store.queue.backlog()).waiting == next_number - 1 - settled
     assert len(set(await claim_all(store))) == next_number - 1 - settled
     assert (await store.ledger.summary(Window()))["default"].count == settled

@@ -66,14 +66,14 @@ async def test_of_two_attempts_in_one_batch_one_is_written(store: Store) -> None
     first, second = await store.queue.claim(2)
     batch = [intent(first), intent(second), intent(first, "fallback")]
     assert await store.queue.begin(batch) == [True, True, False]
-    assert store.queue.waiting() == 0
+    assert (await store.queue.backlog()).waiting == 0
 
 
 @contract
 async def test_an_attempt_with_a_stale_receipt_is_refused(store: Store) -> None:
     await store.queue.accept(payments(1))
     [stale] = await store.queue.claim(1)
-    store.queue.release([stale])
+    await store.queue.release([stale])
     assert await store.queue.begin([intent(stale)]) == [False]
     [fresh] = await store.queue.claim(1)
     assert await store.queue.begin([intent(stale), intent(fresh, "fallback")]) == [False, True]
@@ -231,7 +231,7 @@ async def test_standing_attempts_are_found_after_a_crash_even_when_somebody_clai
     await store.queue.accept([payment(2)])
     await store.restart()
     assert ids(await store.queue.claim(9)) == numbered(2)
-    assert store.queue.oldest_waiting_us() is None
+    assert (await store.queue.backlog()).oldest_us is None
     assert ids([one.delivery for one in await store.queue.orphans()]) == numbered(1)
 
 
@@ -324,7 +324,7 @@ async def test_a_dead_letter_sent_again_is_back_in_its_place(store: Store) -> No
     await store.queue.accept([payment(2)])
     assert await store.queue.retry_dead_letters(numbered(1)) == 1
     assert await store.queue.orphans() == []
-    assert store.queue.waiting() == 2
+    assert (await store.queue.backlog()).waiting == 2
     again = await store.queue.claim(9)
     assert ids(again) == numbered(1, 2)
     assert [one.attempts for one in again] == [1, 0]
@@ -364,7 +364,7 @@ async def test_after_a_crash_with_nothing_waiting_dead_letters_can_still_be_sent
     await buried_while_pinned(store, 2)
     await store.restart()
     assert await store.queue.orphans() == []
-    assert store.queue.oldest_waiting_us() is None
+    assert (await store.queue.backlog()).oldest_us is None
     assert await store.queue.retry_dead_letters(None) == 2
     assert told(await store.queue.orphans()) == [(id_of(2), "default", AT_US)]
     assert ids(await store.queue.claim(9)) == numbered(1)
@@ -378,7 +378,7 @@ async def test_after_a_crash_a_dead_letter_younger_than_all_that_waits_can_be_se
     first, second = await store.queue.claim(2)
     await store.queue.begin([intent(second)])
     await store.queue.conclude([failed(intent(second), INVALID)])
-    store.queue.release([first])
+    await store.queue.release([first])
     await store.restart()
     assert await store.queue.orphans() == []
     assert ids(await store.queue.claim(9)) == numbered(1)

@@ -104,7 +104,7 @@ async def test_a_charge_is_written_even_when_its_receipt_has_become_stale(store:
 @contract
 async def test_a_settled_payment_is_never_delivered_again(store: Store) -> None:
     one = await settled(store, 1)
-    store.queue.release([one.delivery])
+    await store.queue.release([one.delivery])
     await store.queue.conclude([failed(one, PaymentEvent.REFUSED)])
     for _ in range(2):
         assert await store.queue.claim(9) == []

@@ -38,7 +38,7 @@ ACCEPTED, DUPLICATE, CONFLICT, FULL = (
 async def test_a_payment_is_accepted_once(store: Store) -> None:
     assert await store.queue.accept([payment(1)]) == [ACCEPTED]
     assert await store.queue.accept([payment(1)]) == [DUPLICATE]
-    assert store.queue.waiting() == 1
+    assert (await store.queue.backlog()).waiting == 1
 
 
 @contract
@@ -73,7 +73,7 @@ async def test_a_payment_is_known_in_every_state_it_can_be_in(store: Store) -> N
     assert await store.queue.accept(known) == [DUPLICATE] * 6
     others = [payment(number, 1) for number in range(1, 7)]
     assert await store.queue.accept(others) == [CONFLICT] * 6
-    assert store.queue.waiting() == 2
+    assert (await store.queue.backlog()).waiting == 2
 
 
 @contract
@@ -81,17 +81,17 @@ async def test_what_was_accepted_survives_a_crash_in_order(store: Store) -> None
     await store.queue.accept(payments(3))
     await store.queue.accept([payment(4)])
     await store.restart()
-    assert store.queue.waiting() == 4
+    assert (await store.queue.backlog()).waiting == 4
     assert await store.queue.accept([payment(2)]) == [DUPLICATE]
     assert await store.queue.claim(9) != []
-    assert store.queue.waiting() == 4
+    assert (await store.queue.backlog()).waiting == 4
 
 
 @contract_with(limit=3)
 async def test_beyond_the_bound_a_new_payment_is_refused_and_a_known_one_still_known(store: Store) -> None:
     assert await store.queue.accept(payments(5)) == [ACCEPTED, ACCEPTED, ACCEPTED, FULL, FULL]
     assert await store.queue.accept([payment(2), payment(2, 1), payment(4)]) == [DUPLICATE, CONFLICT, FULL]
-    assert store.queue.waiting() == 3
+    assert (await store.queue.backlog()).waiting == 3
 
 
 @contract_with(limit=2)
@@ -108,7 +108,7 @@ async def test_an_attempt_makes_room_and_its_refusal_takes_it_again(store: Store
     await store.queue.begin([intent(first)])
     assert await store.queue.accept([payment(3), payment(4)]) == [ACCEPTED, FULL]
     await store.queue.conclude([failed(intent(first), PaymentEvent.REFUSED)])
-    assert store.queue.waiting() == 3, "nothing accepted is dropped for the bound"
+    assert (await store.queue.backlog()).waiting == 3, "nothing accepted is dropped for the bound"
     assert await store.queue.accept([payment(4)]) == [FULL]
 
 
@@ -146,7 +146,7 @@ async def test_claiming_none_or_less_takes_nothing(store: Store) -> None:
     await store.queue.accept(payments(2))
     assert await store.queue.claim(0) == []
     assert await store.queue.claim(-1) == []
-    assert store.queue.oldest_waiting_us() == AT_US + 1_000_000
+    assert (await store.queue.backlog()).oldest_us == AT_US + 1_000_000
 
 
 @contract
@@ -156,7 +156,7 @@ async def test_every_claim_has_a_receipt_of_its_own(store: Store) -> None:
     for _ in range(3):
         deliveries = await store.queue.claim(3)
         receipts |= {one.receipt for one in deliveries}
-        store.queue.release(deliveries)
+        await store.queue.release(deliveries)
     assert len(receipts) == 9
 
 
@@ -176,9 +176,9 @@ async def test_what_was_claimed_and_unsent_is_claimed_again_after_a_crash(store:
 async def test_what_is_given_back_keeps_its_place(store: Store) -> None:
     await store.queue.accept(payments(5))
     first, second, third = await store.queue.claim(3)
-    store.queue.release([third, first])
+    await store.queue.release([third, first])
     assert ids(await store.queue.claim(1)) == numbered(1)
-    store.queue.release([second])
+    await store.queue.release([second])
     await store.queue.accept([payment(6)])
     assert ids(await store.queue.claim(9)) == numbered(2, 3, 4, 5, 6)
 
@@ -187,11 +187,11 @@ async def test_what_is_given_back_keeps_its_place(store: Store) -> None:
 async def test_a_stale_receipt_gives_nothing_back(store: Store) -> None:
     await store.queue.accept(payments(1))
     [stale] = await store.queue.claim(1)
-    store.queue.release([stale])
+    await store.queue.release([stale])
     [fresh] = await store.queue.claim(1)
-    store.queue.release([stale])
+    await store.queue.release([stale])
     assert await store.queue.claim(1) == []
-    store.queue.release([fresh, fresh])
+    await store.queue.release([fresh, fresh])
     assert ids(await store.queue.claim(9)) == numbered(1)
 
 
@@ -200,28 +200,28 @@ async def test_a_stale_receipt_gives_nothing_back(store: Store) -> None:
 
 @contract
 async def test_waiting_counts_until_the_attempt_is_written_down(store: Store) -> None:
-    assert store.queue.waiting() == 0
+    assert (await store.queue.backlog()).waiting == 0
     await store.queue.accept(payments(3))
     [first, second] = await store.queue.claim(2)
-    assert store.queue.waiting() == 3
+    assert (await store.queue.backlog()).waiting == 3
     await store.queue.begin([intent(first), intent(second)])
-    assert store.queue.waiting() == 1
+    assert (await store.queue.backlog()).waiting == 1
     await store.queue.conclude([failed(intent(first), PaymentEvent.REFUSED)])
-    assert store.queue.waiting() == 2
+    assert (await store.queue.backlog()).waiting == 2
     await store.ledger.settle([settlement(intent(second))])
-    assert store.queue.waiting() == 2
+    assert (await store.queue.backlog()).waiting == 2
 
 
 @contract
 async def test_the_oldest_waiting_is_the_next_to_be_claimed(store: Store) -> None:
-    assert store.queue.oldest_waiting_us() is None
+    assert (await store.queue.backlog()).oldest_us is None
     await store.queue.accept(payments(2))
     [first] = await store.queue.claim(1)
-    assert store.queue.oldest_waiting_us() == AT_US + 2_000_000
-    store.queue.release([first])
-    assert store.queue.oldest_waiting_us() == AT_US + 1_000_000
+    assert (await store.queue.backlog()).oldest_us == AT_US + 2_000_000
+    await store.queue.release([first])
+    assert (await store.queue.backlog()).oldest_us == AT_US + 1_000_000
     await store.queue.claim(2)
-    assert store.queue.oldest_waiting_us() is None
+    assert (await store.queue.backlog()).oldest_us is None
 
 
 # -- purge
@@ -235,7 +235,7 @@ async def test_a_purge_forgets_everything(store: Store) -> None:
     await store.queue.accept([payment(4), payment(5)])
     await store.queue.claim(1)
     await store.queue.purge()
-    assert store.queue.waiting() == 0
+    assert (await store.queue.backlog()).waiting == 0
     assert await store.queue.claim(9) == []
     assert await store.queue.orphans() == []
     assert await store.queue.dead_letters(9) == []
@@ -261,7 +261,7 @@ async def test_an_answer_from_before_a_purge_settles_nothing(store: Store) -> No
     new = await begun(store, 1, requested_us=AT_US + 1)
     assert await store.ledger.settle([settlement(old)]) == [False]
     await store.queue.conclude([failed(old, PaymentEvent.REFUSED)])
-    store.queue.release([old.delivery])
+    await store.queue.release([old.delivery])
     assert await store.queue.claim(9) == []
     assert (await store.ledger.find(id_of(1))).state is PaymentState.ATTEMPTING
     assert await store.ledger.settle([settlement(new)]) == [True]

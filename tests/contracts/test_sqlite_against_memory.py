@@ -99,8 +99,8 @@ class OneRouter(RuleBasedStateMachine):
     @rule(picks=PICKS)
     def release(self, picks: list[int]) -> None:
         given_back = picked([one for one in self.held if one.intents is None], picks)
-        self.sqlite.queue.release([one.deliveries[0] for one in given_back])
-        self.memory.queue.release([one.deliveries[1] for one in given_back])
+        self.run(self.sqlite.queue.release([one.deliveries[0] for one in given_back]))
+        self.run(self.memory.queue.release([one.deliveries[1] for one in given_back]))
         self.end(given_back)
 
     @precondition(lambda self: self.held)
@@ -169,7 +169,7 @@ class OneRouter(RuleBasedStateMachine):
             assert self.both("queue", "begin", [attempt[0]], [attempt[1]]) == [False]
             for side, engine in enumerate((self.sqlite, self.memory)):
                 self.run(engine.queue.conclude([failed(attempt[side], event)]))
-                engine.queue.release([one.deliveries[side]])
+                self.run(engine.queue.release([one.deliveries[side]]))
 
     @precondition(lambda self: any(one.intents for one in self.old))
     @rule(picks=PICKS)
@@ -210,8 +210,7 @@ class OneRouter(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_equal(self) -> None:
-        assert self.sqlite.queue.waiting() == self.memory.queue.waiting()
-        assert self.sqlite.queue.oldest_waiting_us() == self.memory.queue.oldest_waiting_us()
+        assert self.run(self.sqlite.queue.backlog()) == self.run(self.memory.queue.backlog())
         self.both("queue", "dead_letters", 99, 99)
         for number in range(1, KNOWN + 1):
             self.both("ledger", "find", id_of(number), id_of(number))

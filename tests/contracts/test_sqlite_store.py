@@ -89,7 +89,7 @@ async def test_on_a_full_disk_accepting_fails_and_works_again_once_there_is_room
 ) -> None:
     fill_disk(engine)
     count = await accept_until_full(engine)
-    assert engine.queue.waiting() == count
+    assert (await engine.queue.backlog()).waiting == count
     with pytest.raises(StoreUnavailable, match="full"):
         await engine.queue.accept([payment(number) for number in range(1000, 1100)])
     assert await engine.ledger.find(id_of(1000)) is None
@@ -134,8 +134,8 @@ async def test_intents_that_cannot_be_written_leave_their_payments_claimed_and_u
     wordy = [replace(intent(one), reason="x" * 3000) for one in deliveries]
     with pytest.raises(StoreUnavailable):
         await engine.queue.begin(wordy)
-    assert engine.queue.waiting() == 500
-    engine.queue.release(deliveries)
+    assert (await engine.queue.backlog()).waiting == 500
+    await engine.queue.release(deliveries)
     free_disk(engine)
     assert ids(await engine.queue.claim(500)) == numbered(*range(1, 501))
 
@@ -190,7 +190,7 @@ async def test_a_defect_in_one_job_fails_that_job_and_the_others_of_its_group_ar
         await faulty
     assert (await engine.ledger.find(id_of(1))).state is PaymentState.SETTLED
     assert await engine.ledger.summary(Window()) == {"default": Totals(2, 2 * 1990)}
-    assert engine.queue.waiting() == 1
+    assert (await engine.queue.backlog()).waiting == 1
     assert ids(await engine.queue.claim(9)) == numbered(3)
 
 
@@ -402,7 +402,7 @@ async def test_dead_letters_sent_again_from_outside_are_picked_up(engine: Sqlite
         assert requeue_dead_letters(outside, None) == 2
     [found] = await engine.queue.orphans()
     assert (found.delivery.correlation_id, found.requested_us) == (id_of(2), AT_US + 2)
-    assert engine.queue.waiting() == 2
+    assert (await engine.queue.backlog()).waiting == 2
     assert ids(await engine.queue.claim(9)) == numbered(1)
     assert await engine.queue.orphans() == []
 
@@ -415,7 +415,7 @@ async def test_nothing_held_is_given_out_again_when_somebody_else_wrote_to_the_f
     await begun(engine, 2)
     await engine.queue.accept([payment(number) for number in (3, 4, 5, 6)])
     unsent, _, given_back = await engine.queue.claim(3)
-    engine.queue.release([given_back])
+    await engine.queue.release([given_back])
     with closing(connect(engine.path)) as outside:
         requeue_dead_letters(outside, None)
     assert await engine.queue.orphans() == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
 from payrouter.domain.ledger import AttemptRecord, PaymentRecord, Totals
 from payrouter.domain.payment import Payment, PaymentEvent, PaymentState, next_state
-from payrouter.ports.queue import Acceptance, DeadLetter
+from payrouter.ports.queue import Acceptance, Backlog, DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class MemoryStore:
         if known is not None:
             same = known.payment.amount_minor == payment.amount_minor
             return Acceptance.DUPLICATE if same else Acceptance.CONFLICT
-        if self.waiting() >= self._limit:
+        if len(self._waiting()) >= self._limit:
             return Acceptance.FULL
         self._rows[payment.correlation_id] = _Row(payment)
         return Acceptance.ACCEPTED
@@ -71,7 +71,7 @@ class MemoryStore:
         row = self._rows.get(delivery.correlation_id)
         return row if row is not None and row.receipt == delivery.receipt else None
 
-    def release(self, deliveries: Sequence[Delivery]) -> None:
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give claimed payments back unsent; they keep their place in the queue."""
         for delivery in deliveries:
             row = self._held(delivery)
@@ -123,13 +123,11 @@ class MemoryStore:
         for row in self._rows.values():
             row.receipt = 0
 
-    def waiting(self) -> int:
-        """Return how many payments wait unclaimed or are claimed and unsent."""
-        return len(self._waiting())
-
-    def oldest_waiting_us(self) -> int | None:
-        """Return when the next claimable payment was accepted; None when nothing waits."""
-        return next((row.payment.accepted_us for row in self._waiting() if not row.receipt), None)
+    async def backlog(self) -> Backlog:
+        """Return what waits at this moment."""
+        waiting = self._waiting()
+        oldest_us = next((row.payment.accepted_us for row in waiting if not row.receipt), None)
+        return Backlog(len(waiting), oldest_us)
 
     async def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first."""

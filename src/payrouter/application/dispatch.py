@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look. `idle_s`: when nothing waits; long where accepting wakes us. `between_claims_s`: least pause
+    between two claims; where each is a round trip, permits gather meanwhile and share one.
+    """
+
+    idle_s: float = 60.0
+    between_claims_s: float = 0.0
+
+
 CLAIM_AT_ONCE = 64
 """Deliveries per claim: enough to share one commit, few enough to be one short turn on the loop."""
 
@@ -72,13 +82,16 @@ class Dispatcher:
     `boards` are cheapest first, by processor name.
     """
 
-    def __init__(self, ports: Ports, boards: dict[str, ProcessorBoard], policy: Policy) -> None:
+    def __init__(
+        self, ports: Ports, boards: dict[str, ProcessorBoard], policy: Policy, pace: Pace | None = None
+    ) -> None:
         self._queue = ports.queue
         self._gateway = ports.gateway
         self._clock = ports.clock
         self._events = ports.events
         self._boards = boards
         self._policy = policy
+        self._pace = pace or Pace()
         self._recorder = Recorder(ports.queue, ports.ledger, ports.events, self.wake)
         self._pins = Pins(boards, ports.clock, self._send)
         self._wake = asyncio.Event()
@@ -94,8 +107,7 @@ class Dispatcher:
         """Dispatch until cancelled; recover first what a dead predecessor left (I6)."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._recorder.run())
-            await self._adopt_orphans()
-            self._events.publish(Recovered(self._in_flight + self._pins.waiting, self._queue.waiting()))
+            await self._recover()
             tasks.create_task(self._pins.run())
             tasks.create_task(self._watch_orphans())
             tasks.create_task(self._claim_forever())
@@ -132,11 +144,19 @@ class Dispatcher:
         """Attempts out now."""
         return self._in_flight
 
+    async def _recover(self) -> None:
+        await self._adopt_orphans()
+        waiting = (await self._queue.backlog()).waiting
+        self._events.publish(Recovered(self._in_flight + self._pins.waiting, waiting))
+
     async def _watch_orphans(self) -> None:
         while True:
             await asyncio.sleep(ORPHANS_EVERY_S)
             if not self._stopping:
-                await self._adopt_orphans()
+                try:
+                    await self._adopt_orphans()
+                except StoreUnavailable as error:
+                    self._events.publish(StoreFailed("looking for stranded attempts", str(error)))
                 self.wake()
 
     async def _adopt_orphans(self) -> None:
@@ -156,7 +176,14 @@ class Dispatcher:
     async def _claim_forever(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            look_again_s = await self._claim_once()
+            try:
+                look_again_s = await self._claim_once()
+            except StoreUnavailable as error:
+                self._events.publish(StoreFailed("claiming", str(error)))
+                await asyncio.sleep(STORE_RETRY_S)
+                continue
+            if self._pace.between_claims_s:
+                await asyncio.sleep(self._pace.between_claims_s)
             if look_again_s is None:
                 continue
             try:
@@ -167,19 +194,19 @@ class Dispatcher:
 
     async def _claim_once(self) -> float | None:
         """Send what can be sent now; return after how many seconds to look again, None for at once."""
-        oldest_us = self._queue.oldest_waiting_us()
-        if oldest_us is None:
-            return 60.0
+        backlog = await self._queue.backlog()
+        if backlog.oldest_us is None:
+            return self._pace.idle_s
         if self._recorder.unrecorded >= MOST_UNRECORDED:
             return 0.01
         now_s = self._clock.monotonic_s()
         views = self._views(now_s)
-        decision = self._route(oldest_us, views, now_s)
+        decision = self._route(backlog.oldest_us, backlog.waiting, views, now_s)
         if isinstance(decision, Wait):
             return max(decision.until_s - now_s, 0.001)
         room = 1 if decision.probe else self._boards[decision.processor].limiter.free
         deliveries = await self._queue.claim(min(max(room, 1), CLAIM_AT_ONCE))
-        await self._begin_and_send(deliveries)
+        await self._begin_and_send(deliveries, backlog.waiting)
         return None
 
     def _views(self, now_s: float) -> list[ProcessorView]:
@@ -193,18 +220,18 @@ class Dispatcher:
                     self._events.publish(StandingChanged(name, before, view.standing, view.expected_ms))
         return views
 
-    def _route(self, accepted_us: int, views: list[ProcessorView], now_s: float) -> Decision:
+    def _route(self, accepted_us: int, waiting: int, views: list[ProcessorView], now_s: float) -> Decision:
         age_s = max(0.0, (self._clock.now_us() - accepted_us) / 1_000_000)
-        return self._policy.route(age_s, self._queue.waiting(), views, now_s)
+        return self._policy.route(age_s, waiting, views, now_s)
 
-    async def _begin_and_send(self, deliveries: list[Delivery]) -> None:
+    async def _begin_and_send(self, deliveries: list[Delivery], waiting: int) -> None:
         now_s = self._clock.monotonic_s()
         chosen: list[tuple[Intent, Probes | None]] = []
         for index, delivery in enumerate(deliveries):
-            decision = self._route(delivery.accepted_us, self._views(now_s), now_s)
+            decision = self._route(delivery.accepted_us, waiting, self._views(now_s), now_s)
             if isinstance(decision, Wait):
                 # Those behind it are younger, and would wait at least as long.
-                self._queue.release(deliveries[index:])
+                await self._queue.release(deliveries[index:])
                 break
             chosen.append(self._take(delivery, decision, now_s))
         if not chosen:
@@ -215,7 +242,7 @@ class Dispatcher:
             self._events.publish(StoreFailed("writing intents", str(error)))
             for intent, probe in chosen:
                 self._boards[intent.processor].cancelled(probe=probe)
-            self._queue.release([intent.delivery for intent, _ in chosen])
+            await self._queue.release([intent.delivery for intent, _ in chosen])
             await asyncio.sleep(STORE_RETRY_S)
             return
         for index, ((intent, probe), mine) in enumerate(zip(chosen, written, strict=True)):

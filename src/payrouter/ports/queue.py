@@ -33,6 +33,17 @@ class DeadLetter:
     pinned_to: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits: how many, unclaimed or claimed and unsent, and when the next claimable one was accepted.
+
+    `oldest_us` is UTC microseconds, None when nothing can be claimed.
+    """
+
+    waiting: int
+    oldest_us: int | None
+
+
 class PaymentQueue(Protocol):
     """Every method that changes something returns only once it is durable, or raises `StoreUnavailable`.
 
@@ -47,7 +58,7 @@ class PaymentQueue(Protocol):
         """Take up to `limit` waiting payments, oldest first; empty when none waits."""
         ...
 
-    def release(self, deliveries: Sequence[Delivery]) -> None:
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give claimed payments back unsent; they keep their place in the queue."""
         ...
 
@@ -69,12 +80,8 @@ class PaymentQueue(Protocol):
         """
         ...
 
-    def waiting(self) -> int:
-        """Return how many payments wait unclaimed or are claimed and unsent."""
-        ...
-
-    def oldest_waiting_us(self) -> int | None:
-        """Return when the next claimable payment was accepted; None when nothing waits."""
+    async def backlog(self) -> Backlog:
+        """Return what waits at this moment."""
         ...
 
     async def dead_letters(self, limit: int) -> list[DeadLetter]:

@@ -16,7 +16,7 @@ from payrouter.adapters.sqlite.rows import ProcessorIds, add_failure, from_blob,
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
 from payrouter.domain.ledger import AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
-from payrouter.ports.queue import Acceptance, DeadLetter
+from payrouter.ports.queue import Acceptance, Backlog, DeadLetter
 
 if TYPE_CHECKING:
     import sqlite3
@@ -169,7 +169,7 @@ class SqliteQueue:
         claim = self._claims.get(delivery.correlation_id)
         return claim if claim is not None and claim.receipt == delivery.receipt else None
 
-    def release(self, deliveries: Sequence[Delivery]) -> None:
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give claimed payments back unsent; they keep their place in the queue."""
         for delivery in deliveries:
             claim = self._held(delivery)
@@ -268,14 +268,10 @@ class SqliteQueue:
             if row[0] not in known:
                 heapq.heappush(self._returned, row)
 
-    def waiting(self) -> int:
-        """Return how many payments wait unclaimed or are claimed and unsent."""
-        return self._count
-
-    def oldest_waiting_us(self) -> int | None:
-        """Return when the next claimable payment was accepted; None when nothing waits."""
+    async def backlog(self) -> Backlog:
+        """Return what waits at this moment."""
         row = self._oldest()
-        return None if row is None else row[3]
+        return Backlog(self._count, None if row is None else row[3])
 
     # -- dead letters, purge
 

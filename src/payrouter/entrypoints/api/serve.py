@@ -64,7 +64,7 @@ async def serve_until_stopped(settings: Settings, announce: Callable[[Address], 
         _log.info(
             "stopping: %d attempts in flight, %d payments waiting",
             router.dispatcher.in_flight,
-            router.queue.waiting(),
+            (await router.queue.backlog()).waiting,
         )
     _log.info("stopped; what was not settled waits in %s", settings.data)
 

@@ -73,32 +73,30 @@ class Status:
         if not self._console.is_terminal:
             while True:
                 await asyncio.sleep(LINE_EVERY_S)
-                self._console.print(self._line(await self._totals()), soft_wrap=True)
+                self._console.print(self._line(*await self._facts()), soft_wrap=True)
         with (
-            Live(self._table(await self._totals()), console=self._console, auto_refresh=False) as live,
+            Live(self._table(*await self._facts()), console=self._console, auto_refresh=False) as live,
             _logging_above(),
         ):
             while True:
                 await asyncio.sleep(LIVE_EVERY_S)
-                live.update(self._table(await self._totals()), refresh=True)
+                live.update(self._table(*await self._facts()), refresh=True)
 
-    async def _totals(self) -> dict[str, Totals]:
+    async def _facts(self) -> tuple[dict[str, Totals], int]:
+        """Return what is settled since the books began, by processor, and how many payments are under way."""
         settled = await self._router.ledger.summary(Window())
-        return {name: settled.get(name, Totals()) for name in self._router.processor_names}
-
-    def _accepted(self, totals: dict[str, Totals]) -> tuple[int, int]:
-        """Return how many were accepted since the books began, and how many of them are still under way."""
         pinned = sum(board.pinned for board in self._router.boards.values())
-        under_way = self._router.queue.waiting() + self._router.dispatcher.in_flight + pinned
-        return sum(total.count for total in totals.values()) + under_way, under_way
+        waiting = (await self._router.queue.backlog()).waiting
+        totals = {name: settled.get(name, Totals()) for name in self._router.processor_names}
+        return totals, waiting + self._router.dispatcher.in_flight + pinned
 
-    def _line(self, totals: dict[str, Totals]) -> str:
-        accepted, under_way = self._accepted(totals)
+    def _line(self, totals: dict[str, Totals], under_way: int) -> str:
+        accepted = sum(total.count for total in totals.values()) + under_way
         settled = ", ".join(f"{name} {one.count} ({format_minor(one.amount_minor)})" for name, one in totals.items())
         return f"accepted {accepted}; settled: {settled}; under way {under_way}"
 
-    def _table(self, totals: dict[str, Totals]) -> Table:
-        accepted, under_way = self._accepted(totals)
+    def _table(self, totals: dict[str, Totals], under_way: int) -> Table:
+        accepted = sum(total.count for total in totals.values()) + under_way
         table = Table(title=f"accepted {accepted}, under way {under_way}", title_justify="left")
         table.add_column("Processor")
         table.add_column("Settled", justify="right")
