@@ -7,9 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.memory import MemoryStore
+from payrouter.adapters.memory_coordination import MemoryHealthCalls
+from payrouter.adapters.postgres.connection import Access
+from payrouter.adapters.postgres.ledger import PostgresLedger
+from payrouter.adapters.postgres.store import PostgresStore
+from payrouter.adapters.redis.connection import RedisLink
+from payrouter.adapters.redis.health_calls import RedisHealthCalls
+from payrouter.adapters.redis.keys import Keys
+from payrouter.adapters.redis.lease import RedisLease
+from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
 from payrouter.adapters.sqlite.ledger import SqliteLedger
 from payrouter.adapters.sqlite.queue import SqliteQueue
@@ -40,6 +52,10 @@ class Store(Protocol):
     ledger: Ledger
     health_calls: HealthCalls
 
+    async def open(self) -> None:
+        """Connect to wherever it is kept."""
+        ...
+
     async def restart(self) -> None:
         """Die without a word and come back."""
         ...
@@ -53,7 +69,11 @@ class MemoryEngine:
     """`MemoryStore`: a crash forgets who holds what, and nothing else."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self.queue = self.ledger = self.health_calls = self._store = MemoryStore(limit=limit)
+        self.queue = self.ledger = self._store = MemoryStore(limit=limit)
+        self.health_calls = MemoryHealthCalls(SystemClock().now_us)
+
+    async def open(self) -> None:
+        return
 
     async def restart(self) -> None:
         self._store.crash()
@@ -77,7 +97,10 @@ class SqliteEngine:
         ids = ProcessorIds(self.store.connection, PROCESSORS)
         self.queue = SqliteQueue(self.store, ids, limit=self._limit)
         self.ledger = SqliteLedger(self.store, ids, self.queue)
-        self.health_calls = SqliteHealthCalls(self.store)
+        self.health_calls = SqliteHealthCalls(self.store, SystemClock())
+
+    async def open(self) -> None:
+        return
 
     async def restart(self) -> None:
         self._lives += 1
@@ -92,7 +115,50 @@ class SqliteEngine:
         self.store.close()
 
 
-ENGINES: dict[str, Callable[[Path, int], Store]] = {"memory": MemoryEngine, "sqlite": SqliteEngine}
+class ClusterEngine:
+    """Redis and PostgreSQL. A crash leaves a dispatcher's heartbeat to run out, which here is made to happen at once."""
+
+    redis_url: ClassVar[str] = ""
+    postgres_url: ClassVar[str] = ""
+    _numbers: ClassVar[count[int]] = count(1)
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.keys = Keys(f"contract{next(self._numbers)}")
+        self._limit = limit
+
+    async def open(self) -> None:
+        await self._connect()
+        await self.rows.purge()
+
+    async def _connect(self) -> None:
+        self.link = RedisLink(self.redis_url)
+        await self.link.open(5.0)
+        self._rows = PostgresStore(Access(self.postgres_url))
+        await self._rows.open(5.0)
+        self.rows = PostgresLedger(self._rows)
+        self.queue = RedisQueue(self.link, self.keys, self.rows, limit=self._limit)
+        await self.queue.join()
+        self.ledger = ClusterLedger(self.queue, self.rows)
+        lease = RedisLease(self.link, self.keys, f"node{next(self._numbers)}", SystemClock())
+        await lease.acquire()
+        self.health_calls = RedisHealthCalls(self.link, self.keys, lease)
+
+    async def restart(self) -> None:
+        await self.link.call("ZADD", self.keys.dispatchers, 0, self.queue.membership.instance)
+        await self.link.call("DEL", self.keys.leader)
+        await self.close()
+        await self._connect()
+
+    async def close(self) -> None:
+        await self.link.close()
+        await self._rows.close()
+
+
+ENGINES: dict[str, Callable[[Path, int], Store]] = {
+    "memory": MemoryEngine,
+    "sqlite": SqliteEngine,
+    "cluster": ClusterEngine,
+}
 
 
 def contract(test: Callable[[Any], Awaitable[None]]) -> Callable[[Callable[..., Store]], None]:
@@ -115,6 +181,7 @@ def contract_with(*, limit: int = 100_000) -> Callable[..., Callable[[Callable[.
 
 async def _over(factory: Callable[..., Store], limit: int, test: Callable[[Any], Awaitable[None]]) -> None:
     store = factory(limit=limit)
+    await store.open()
     try:
         await test(store)
     finally:

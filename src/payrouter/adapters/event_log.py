@@ -9,6 +9,7 @@ from payrouter.domain.events import (
     AttemptFailed,
     Event,
     HealthCallFailed,
+    LeadershipChanged,
     PaymentBuried,
     PaymentsSettled,
     Purged,
@@ -57,6 +58,8 @@ class EventLog:
                     _log.info("recovered %d attempts to repeat, %d payments waiting", standing_intents, waiting)
             case Purged():
                 _log.warning("everything was purged")
+            case LeadershipChanged(node, leading):
+                _log.info("%s %s", node, "leads: it makes the health calls" if leading else "does not lead any more")
             case _:
                 assert_never(event)
 

@@ -1,4 +1,4 @@
-"""Queue, intents, ledger and health calls in memory: for unit tests and simulations. Nothing here is durable."""
+"""Queue, intents and ledger in memory: for unit tests and simulations. Nothing here is durable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class MemoryStore:
         self._limit = limit
         self._rows: dict[str, _Row] = {}
         self._receipts = 0
-        self._health_calls: dict[str, int] = {}
 
     def _waiting(self) -> list[_Row]:
         return [row for row in self._rows.values() if row.state is PaymentState.QUEUED]
@@ -202,11 +201,3 @@ class MemoryStore:
             reason=intent.reason if intent else None,
             failures=tuple(row.failures[-20:]),
         )
-
-    async def last_call_us(self, processor: str) -> int:
-        """Return UTC microseconds of the last health call, 0 when there was none."""
-        return self._health_calls.get(processor, 0)
-
-    async def record_call(self, processor: str, at_us: int) -> None:
-        """Remember a health call, before it is made."""
-        self._health_calls[processor] = at_us

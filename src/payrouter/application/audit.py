@@ -19,7 +19,7 @@ from payrouter.domain.window import Window
 from payrouter.ports.books import BookEntry, BooksUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from payrouter.domain.ledger import PaymentRecord
     from payrouter.ports.books import ProcessorBooks, RouterBooks, UnresolvedAttempt
@@ -133,9 +133,9 @@ class Auditor:
         """
         report = AuditReport(window, lookups_left=self._lookups)
         # In this order: what is charged meanwhile was unresolved when we began, so totals stay comparable.
-        unresolved, report.unresolved = self._ours.unresolved(window, KEPT)
+        unresolved, report.unresolved = await self._ours.unresolved(window, KEPT)
         report.unresolved_count = sum(total.count for total in unresolved.values())
-        ours = self._ours.summary(window)
+        ours = await self._ours.summary(window)
         report.unaudited = {name: total for name, total in ours.items() if name not in self._processors}
         for name in self._processors:
             report.processors[name] = ProcessorAudit(
@@ -146,17 +146,18 @@ class Auditor:
             )
         comparison = _Comparison(self._ours, self._theirs, report)
         listed = [name for name in self._processors if report.processors[name].listed]
-        for part in self._slices(window) if listed else ():
-            settled = self._ours.settled(part)
-            for name in listed:
-                await comparison.compare(name, part, settled.get(name, {}))
+        if listed:
+            async for part in self._slices(window):
+                settled = await self._ours.settled(part)
+                for name in listed:
+                    await comparison.compare(name, part, settled.get(name, {}))
         comparison.compare_totals()
         return report
 
-    def _slices(self, window: Window) -> Iterator[Window]:
+    async def _slices(self, window: Window) -> AsyncIterator[Window]:
         first_us = window.first_us
         while first_us <= window.last_us:
-            last_us = self._ours.slice_end_us(Window(first_us, window.last_us), self._slice_rows)
+            last_us = await self._ours.slice_end_us(Window(first_us, window.last_us), self._slice_rows)
             yield Window(first_us, last_us)
             first_us = last_us + 1
 
@@ -212,7 +213,7 @@ class _Comparison:
 
     async def _only_theirs(self, name: str, theirs: BookEntry) -> None:
         """Explain a payment that they have in this slice and we have not."""
-        record = self._ours.find(theirs.correlation_id)
+        record = await self._ours.find(theirs.correlation_id)
         ours = _entry(record)
         if record is not None and ours is not None and record.processor == name:
             # Settled since the slice was read, or unresolved as we know ourselves: then nothing differs.

@@ -31,14 +31,17 @@ if TYPE_CHECKING:
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
 
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often to look. `idle_s`: when nothing waits; long where accepting wakes us. `between_claims_s`: least pause
-    between two claims; where each is a round trip, permits gather meanwhile and share one.
+    between two claims; where each is a round trip, permits gather meanwhile and share one. `gather_s`: how long
+    outcomes gather before they are written.
     """
 
     idle_s: float = 60.0
     between_claims_s: float = 0.0
+    gather_s: float = 0.02
 
 
 CLAIM_AT_ONCE = 64
@@ -67,13 +70,12 @@ class Ports:
 
 @dataclass(slots=True)
 class _Flight:
-    """An attempt under way: sent when (monotonic seconds), as what, and after how many purges."""
+    """An attempt under way: sent when (monotonic seconds), and as what."""
 
     intent: Intent
     sent_s: float
     probe: Probes | None
     pinned: bool
-    purges: int
 
 
 class Dispatcher:
@@ -92,13 +94,13 @@ class Dispatcher:
         self._boards = boards
         self._policy = policy
         self._pace = pace or Pace()
-        self._recorder = Recorder(ports.queue, ports.ledger, ports.events, self.wake)
+        self._recorder = Recorder(ports.queue, ports.ledger, ports.events, self.wake, gather_s=self._pace.gather_s)
         self._pins = Pins(boards, ports.clock, self._send)
         self._wake = asyncio.Event()
         self._stopping = False
         self._stop_by_s = 0.0
         self._in_flight = 0
-        self._purges = 0
+        self._purged_s = float("-inf")
         self._standings: dict[str, Standing] = {}
 
     # -- life
@@ -134,10 +136,10 @@ class Dispatcher:
         """Return once the books hold every outcome received so far, or after `within_s` when the store is away."""
         await self._recorder.flush(within_s)
 
-    def forget(self) -> None:
-        """Everything was purged: no payment exists any more, pinned or under way."""
+    def forget(self, before_s: float | None = None) -> None:
+        """Everything was purged: nothing sent before that monotonic second, now by default, has a payment any more."""
         self._pins.clear()
-        self._purges += 1
+        self._purged_s = self._clock.monotonic_s() if before_s is None else before_s
 
     @property
     def in_flight(self) -> int:
@@ -145,9 +147,16 @@ class Dispatcher:
         return self._in_flight
 
     async def _recover(self) -> None:
-        await self._adopt_orphans()
-        waiting = (await self._queue.backlog()).waiting
-        self._events.publish(Recovered(self._in_flight + self._pins.waiting, waiting))
+        while True:
+            try:
+                await self._adopt_orphans()
+                waiting = (await self._queue.backlog()).waiting
+            except StoreUnavailable as error:
+                self._events.publish(StoreFailed("recovering", str(error)))
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                self._events.publish(Recovered(self._in_flight + self._pins.waiting, waiting))
+                return
 
     async def _watch_orphans(self) -> None:
         while True:
@@ -268,7 +277,7 @@ class Dispatcher:
 
     def _post(self, intent: Intent, *, probe: Probes | None, pinned: bool = False) -> None:
         self._in_flight += 1
-        flight = _Flight(intent, self._clock.monotonic_s(), probe, pinned, self._purges)
+        flight = _Flight(intent, self._clock.monotonic_s(), probe, pinned)
         self._gateway.send(intent, partial(self._landed, flight))
 
     def _landed(self, flight: _Flight, outcome: Outcome) -> None:
@@ -277,7 +286,7 @@ class Dispatcher:
         now_s = self._clock.monotonic_s()
         latency_ms = (now_s - flight.sent_s) * 1000
         self._boards[flight.intent.processor].ended(outcome, now_s, latency_ms, probe=flight.probe)
-        if flight.purges == self._purges:
+        if flight.sent_s > self._purged_s:
             self._ended(flight.intent, latency_ms, outcome, pinned=flight.pinned)
         self.wake()
 
@@ -309,11 +318,11 @@ class Dispatcher:
 
     def _prove(self, intent: Intent) -> None:
         self._in_flight += 1
-        self._gateway.prove(intent, partial(self._proven, intent, self._purges))
+        self._gateway.prove(intent, partial(self._proven, intent, self._clock.monotonic_s()))
 
-    def _proven(self, intent: Intent, purges: int, charged: bool) -> None:  # noqa: FBT001 - a callback's shape
+    def _proven(self, intent: Intent, asked_s: float, charged: bool) -> None:  # noqa: FBT001 - a callback's shape
         self._in_flight -= 1
-        if purges != self._purges:
+        if asked_s <= self._purged_s:
             return
         if charged:
             self._pins.resolved(intent.delivery.correlation_id)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 RETRY_S = 0.25
 
+LATE_US = 1_000_000
+"""An attempt that took longer may be in a window that somebody is comparing right now: it does not gather."""
+
 
 class Recorder:
     """Outcomes waiting to be durable. The dispatcher bounds how many.
@@ -31,11 +34,16 @@ class Recorder:
     `on_concluded` is called once failed attempts are durable: their payments may be back in the queue.
     """
 
-    gather_s = 0.02
-
     def __init__(
-        self, queue: PaymentQueue, ledger: Ledger, events: EventSink, on_concluded: Callable[[], None]
+        self,
+        queue: PaymentQueue,
+        ledger: Ledger,
+        events: EventSink,
+        on_concluded: Callable[[], None],
+        *,
+        gather_s: float = 0.02,
     ) -> None:
+        self._gather_s = gather_s
         self._queue = queue
         self._ledger = ledger
         self._events = events
@@ -56,6 +64,8 @@ class Recorder:
         """Take a charge."""
         self._settlements.append(settlement)
         self._wake.set()
+        if settlement.settled_us - settlement.intent.requested_us > LATE_US:
+            self._hurry.set()
 
     def fail(self, failure: FailedAttempt) -> None:
         """Take an attempt that did not charge. Its payment can only be sent again once that is written: hurry."""
@@ -90,7 +100,7 @@ class Recorder:
 
     async def _gather(self) -> None:
         try:
-            async with asyncio.timeout(self.gather_s):
+            async with asyncio.timeout(self._gather_s):
                 await self._hurry.wait()
         except TimeoutError:
             pass

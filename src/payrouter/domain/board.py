@@ -180,9 +180,18 @@ class ProcessorBoard:
                 self.breaker.failed(now_s, probe=probe is self.breaker.probes)
         self.limiter.release()
 
-    def reported(self, report: HealthReport, now_s: float) -> None:
-        """A health report came: it may open the breaker or call for a probe; only payments prove anything."""
-        self.latency.reported(now_s, float(report.min_response_ms))
-        self.breaker.reported(now_s, failing=report.failing)
+    def reported(self, report: HealthReport, made_s: float) -> None:
+        """A health report came, made at `made_s`: it may open the breaker or call for a probe; only payments prove.
+
+        One that is older than the newest known is ignored.
+        """
+        if made_s < self.latency.reported_s:
+            return
+        self.latency.reported(made_s, float(report.min_response_ms))
+        self.breaker.reported(made_s, failing=report.failing)
         if report.min_response_ms <= self.latency_ceiling_ms:
-            self._slow_retry_s = min(self._slow_retry_s, now_s)
+            self._slow_retry_s = min(self._slow_retry_s, made_s)
+
+    def told(self, now_s: float, *, up: bool) -> None:
+        """Another dispatcher's payments found this processor back, or down: a hint, see `Breaker.told`."""
+        self.breaker.told(now_s, up=up)

@@ -6,8 +6,12 @@ PayrouterError
 ├── AddressInUse            the address to listen on cannot be bound                (exit code 1)
 └── StoreError
     ├── StoreUnavailable    nothing can be made durable just now; try again later   (503)
+    │   └── StoreUncertain  the connection broke: it may or may not be durable      (503)
+    ├── StoreMisconfigured  it is there, but cannot be used as it is configured     (exit code 1)
     ├── StoreInUse          another router has this file                            (exit code 1)
     └── StoreIncompatible   the file is not ours, or from a newer version           (exit code 1)
+
+An adapter may add its own kind of StoreError for answers that only it understands (`RedisAnswered`).
 """
 
 from __future__ import annotations
@@ -46,6 +50,14 @@ class StoreError(PayrouterError):
 
 class StoreUnavailable(StoreError):
     """Nothing can be made durable just now (disk full, I/O error). Nothing was lost; try again later."""
+
+
+class StoreUncertain(StoreUnavailable):
+    """The connection broke after sending: it may or may not have been written. Repeat it, it is idempotent."""
+
+
+class StoreMisconfigured(StoreError):
+    """The store is there, but cannot be used as it is configured: a wrong password, another service."""
 
 
 class StoreInUse(StoreError):

@@ -70,6 +70,14 @@ class Purged:
     """An operator emptied everything."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeadershipChanged:
+    """A dispatcher of the cluster began to lead, or stopped."""
+
+    node: str
+    leading: bool
+
+
 Event = (
     PaymentsSettled
     | AttemptFailed
@@ -79,4 +87,5 @@ Event = (
     | StoreFailed
     | Recovered
     | Purged
+    | LeadershipChanged
 )

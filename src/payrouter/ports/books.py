@@ -63,27 +63,27 @@ class UnresolvedAttempt:
 
 
 class RouterBooks(Protocol):
-    """What we say was charged. Read in the caller's thread; raises `StoreUnavailable` when it cannot be."""
+    """What we say was charged. Every method raises `StoreUnavailable` when it cannot be read."""
 
-    def summary(self, window: Window) -> dict[str, Totals]:
+    async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; those without any are left out."""
         ...
 
-    def slice_end_us(self, window: Window, most: int) -> int:
+    async def slice_end_us(self, window: Window, most: int) -> int:
         """Return where to end a slice from the window's start on that holds about `most` settled payments.
 
         The instant of the `most`-th one, so that no instant is torn apart; or the window's end.
         """
         ...
 
-    def settled(self, window: Window) -> dict[str, dict[str, BookEntry]]:
+    async def settled(self, window: Window) -> dict[str, dict[str, BookEntry]]:
         """Return the settled payments of a window, by processor and correlationId."""
         ...
 
-    def unresolved(self, window: Window, limit: int) -> tuple[dict[str, Totals], list[UnresolvedAttempt]]:
+    async def unresolved(self, window: Window, limit: int) -> tuple[dict[str, Totals], list[UnresolvedAttempt]]:
         """Return unresolved attempts of a window: totals by processor, and the first `limit` by age."""
         ...
 
-    def find(self, correlation_id: str) -> PaymentRecord | None:
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return all we know of one payment."""
         ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from payrouter.adapters.rows import from_blob, to_blob
 from payrouter.adapters.sqlite.ledger import read_payment, read_summary
 from payrouter.adapters.sqlite.queue import read_dead_letters, requeue_dead_letters
-from payrouter.adapters.sqlite.rows import from_blob, to_blob
 from payrouter.adapters.sqlite.store import check_schema, connect, translated
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.ledger import Totals
@@ -16,12 +17,14 @@ from payrouter.ports.books import BookEntry, UnresolvedAttempt
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from payrouter.domain.ledger import PaymentRecord
     from payrouter.domain.window import Window
     from payrouter.ports.queue import DeadLetter
+
+T = TypeVar("T")
 
 _SLICE_END = (
     "SELECT requested_us FROM payment WHERE state = 3 AND requested_us BETWEEN ? AND ? "
@@ -40,7 +43,7 @@ _UNSETTLED = "SELECT state, count(*) FROM payment WHERE state <> 3 GROUP BY stat
 
 
 class SqliteBooks:
-    """`RouterBooks` on a data file, opened for reading only; a context manager."""
+    """`RouterBooks` on a data file, opened for reading only; a context manager. Reads on a thread, one at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,26 +55,31 @@ class SqliteBooks:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def summary(self, window: Window) -> dict[str, Totals]:
+    async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; those without any are left out."""
-        with translated(self._path):
-            return read_summary(self._connection, window)
+        return await self._reading(lambda: read_summary(self._connection, window))
 
-    def slice_end_us(self, window: Window, most: int) -> int:
+    async def slice_end_us(self, window: Window, most: int) -> int:
         """Return where to end a slice from the window's start on that holds about `most` settled payments."""
-        rows = self._rows(_SLICE_END, (window.first_us, window.last_us, most - 1))
+        rows = await self._reading(lambda: self._rows(_SLICE_END, (window.first_us, window.last_us, most - 1)))
         return rows[0][0] if rows else window.last_us
 
-    def settled(self, window: Window) -> dict[str, dict[str, BookEntry]]:
+    async def settled(self, window: Window) -> dict[str, dict[str, BookEntry]]:
         """Return the settled payments of a window, by processor and correlationId."""
+        return await self._reading(lambda: self._settled(window))
+
+    def _settled(self, window: Window) -> dict[str, dict[str, BookEntry]]:
         found: dict[str, dict[str, BookEntry]] = {}
         for name, blob, amount, requested_us in self._rows(_SETTLED, (window.first_us, window.last_us)):
             entry = BookEntry(from_blob(blob), amount, requested_us)
             found.setdefault(name, {})[entry.correlation_id] = entry
         return found
 
-    def unresolved(self, window: Window, limit: int) -> tuple[dict[str, Totals], list[UnresolvedAttempt]]:
+    async def unresolved(self, window: Window, limit: int) -> tuple[dict[str, Totals], list[UnresolvedAttempt]]:
         """Return unresolved attempts of a window: totals by processor, and the first `limit` by age."""
+        return await self._reading(lambda: self._unresolved(window, limit))
+
+    def _unresolved(self, window: Window, limit: int) -> tuple[dict[str, Totals], list[UnresolvedAttempt]]:
         bounds = (window.first_us, window.last_us)
         totals = self._rows(f"SELECT processor.name, count(*), sum(amount) {_UNRESOLVED} GROUP BY 1", bounds)
         columns = "processor.name, payment.id, amount, requested_us, state"
@@ -81,10 +89,9 @@ class SqliteBooks:
             for name, blob, amount, requested_us, state in first
         ]
 
-    def find(self, correlation_id: str) -> PaymentRecord | None:
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return all we know of one payment."""
-        with translated(self._path):
-            return read_payment(self._connection, correlation_id)
+        return await self._reading(lambda: read_payment(self._connection, correlation_id))
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first."""
@@ -94,6 +101,13 @@ class SqliteBooks:
     def unsettled(self) -> dict[PaymentState, int]:
         """Return how many payments are in each state but settled; states without any are left out."""
         return {PaymentState(state): count for state, count in self._rows(_UNSETTLED)}
+
+    async def _reading(self, read: Callable[[], T]) -> T:
+        def translating() -> T:
+            with translated(self._path):
+                return read()
+
+        return await asyncio.to_thread(translating)
 
     def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[Any]:
         with translated(self._path):

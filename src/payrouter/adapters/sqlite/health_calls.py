@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from payrouter.domain.health import CALL_PAUSE_S, call_turn
+
 if TYPE_CHECKING:
     import sqlite3
 
     from payrouter.adapters.sqlite.store import SqliteStore
+    from payrouter.ports.clock import Clock
+
+_REMEMBER = "INSERT INTO health_call VALUES (?, ?) ON CONFLICT DO UPDATE SET at_us = excluded.at_us"
 
 
 class SqliteHealthCalls:
-    """`HealthCalls` on a `SqliteStore`."""
+    """`HealthCalls` on a `SqliteStore`, by this machine's clock. The file has one router, so one caller."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, clock: Clock, *, pause_s: float = CALL_PAUSE_S) -> None:
         self._store = store
+        self._clock = clock
+        self._pause_s = pause_s
 
-    async def last_call_us(self, processor: str) -> int:
-        """Return UTC microseconds of the last call, 0 when there was none."""
-        row = self._store.connection.execute(
-            "SELECT at_us FROM health_call WHERE processor = ?", (processor,)
-        ).fetchone()
-        return row[0] if row else 0
+    async def reserve(self, processor: str) -> float:
+        """Ask for a turn: 0.0, or seconds until it is worth asking again."""
 
-    async def record_call(self, processor: str, at_us: int) -> None:
-        """Remember a call, before it is made."""
+        def write(connection: sqlite3.Connection) -> float:
+            row = connection.execute("SELECT at_us FROM health_call WHERE processor = ?", (processor,)).fetchone()
+            turn = call_turn(row[0] if row else None, self._clock.now_us(), pause_s=self._pause_s)
+            connection.execute(_REMEMBER, (processor, turn.newest_us))
+            return turn.wait_s
+
+        return await self._store.submit(write, lambda _: None)
+
+    async def answered(self, processor: str) -> None:
+        """Our call ended just now: the pause counts from here."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO health_call VALUES (?, ?) ON CONFLICT DO UPDATE SET at_us = excluded.at_us",
-                (processor, at_us),
-            )
+            connection.execute(_REMEMBER, (processor, self._clock.now_us()))
 
         await self._store.submit(write, lambda _: None)

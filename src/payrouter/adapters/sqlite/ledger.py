@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from payrouter.adapters.sqlite.rows import ProcessorIds, from_blob, read_failures, to_blob
+from payrouter.adapters.rows import from_blob, read_failures, to_blob
 from payrouter.domain.ledger import PaymentRecord, Totals
 from payrouter.domain.payment import PaymentState
 from payrouter.domain.window import ROLLUP_SHIFTS, Cover, Window, cover
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from payrouter.adapters.sqlite.queue import SqliteQueue
+    from payrouter.adapters.sqlite.rows import ProcessorIds
     from payrouter.adapters.sqlite.store import SqliteStore
     from payrouter.domain.ledger import Settlement
 

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from payrouter.adapters.sqlite.rows import ProcessorIds, add_failure, from_blob, read_failures, to_blob
+from payrouter.adapters.rows import add_failure, from_blob, read_failures, to_blob
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
 from payrouter.domain.ledger import AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
+    from payrouter.adapters.sqlite.rows import ProcessorIds
     from payrouter.adapters.sqlite.store import SqliteStore
     from payrouter.domain.payment import Payment
 

@@ -1,0 +1,1 @@
+"""Queue, leases, health reports and news in Redis, over one pipelined connection."""

@@ -1,0 +1,116 @@
+"""How charged payments leave Redis: which charge may be written into the ledger, and letting go once it is."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from payrouter.adapters.redis.keys import GROUP, Keys
+from payrouter.adapters.redis.records import Record, decode
+from payrouter.adapters.redis.scripts import load_script
+from payrouter.adapters.redis.views import read_stored
+from payrouter.adapters.rows import read_failure_lines, to_blob
+from payrouter.domain.errors import StoreUnavailable
+from payrouter.domain.payment import PaymentState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from payrouter.adapters.redis.connection import RedisLink
+    from payrouter.adapters.redis.holdings import Claim, Holdings
+    from payrouter.domain.attempt import Intent
+    from payrouter.domain.ledger import AttemptRecord, Settlement
+
+    Standing = tuple[int, tuple[AttemptRecord, ...]]
+
+_log = logging.getLogger("payrouter")
+_SETTLED = load_script("common", "settled")
+
+
+class Departures:
+    """A charge is a fact, whoever reports it: nothing here needs a registration.
+
+    `remember` is how many settled payments Redis knows at least half of.
+    """
+
+    def __init__(self, link: RedisLink, keys: Keys, holdings: Holdings, *, remember: int) -> None:
+        self._link = link
+        self._keys = keys
+        self._holdings = holdings
+        self._remember = remember
+        self._leaving: set[str] = set()
+
+    async def standing(self, settlements: Sequence[Settlement]) -> list[Standing | None]:
+        """Return attempts made and failures kept of each charge that may be written, None for those that may not.
+
+        A charge may be written where its attempt stands. What is held here and was attempted once needs no asking.
+        """
+        found: list[Standing | None] = [None] * len(settlements)
+        ask: dict[int, bytes] = {}
+        for index, settlement in enumerate(settlements):
+            delivery = settlement.intent.delivery
+            claim = self._holdings.behind(delivery)
+            if claim is None or not _is_first_attempt(claim):
+                ask[index] = to_blob(delivery.correlation_id)
+            elif _is_of(claim.record, settlement.intent):
+                found[index] = (claim.record.attempts, ())
+        stored = await read_stored(self._link, self._keys, list(ask.values()))
+        for index, (record, failures) in zip(ask, stored, strict=True):
+            found[index] = self._may_settle(settlements[index].intent, record, failures)
+        return found
+
+    def _may_settle(self, intent: Intent, stored: bytes, failures: bytes) -> Standing | None:
+        if stored:
+            record = decode(stored)
+            return (record.attempts, read_failure_lines(failures)) if _is_of(record, intent) else None
+        # Not there any more: settled, then the ledger has it; purged, then the receipt is void. Or lost by a Redis
+        # that does not sync every write: the charge is a fact all the same.
+        delivery = intent.delivery
+        return (delivery.attempts + 1, ()) if self._holdings.gave(delivery.receipt) else None
+
+    async def let_go(self, correlation_ids: Iterable[str]) -> None:
+        """Remove payments that are in the ledger, whoever holds them. With Redis away this is made up for later."""
+        self._leaving.update(correlation_ids)
+        try:
+            await self.make_up()
+        except StoreUnavailable as error:
+            _log.warning("%d settled payments leave the queue later: %s", len(self._leaving), error)
+
+    async def make_up(self) -> None:
+        """Remove what could not be removed before.
+
+        Raises:
+            StoreUnavailable: if Redis is still away.
+        """
+        if not self._leaving:
+            return
+        keys, leaving = self._keys, list(self._leaving)
+        names = [
+            keys.queue,
+            keys.payments,
+            keys.again,
+            keys.dead,
+            keys.orphans,
+            keys.failures,
+            keys.meta,
+            keys.known,
+            keys.known_before,
+        ]
+        await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
+        for correlation_id in leaving:
+            self._leaving.discard(correlation_id)
+            self._holdings.drop(correlation_id)
+
+    def forget(self) -> None:
+        """Everything was purged."""
+        self._leaving.clear()
+
+
+def _is_first_attempt(claim: Claim) -> bool:
+    """Return whether all there is to know of an attempt is known here: nothing failed before it."""
+    return claim.record.state is PaymentState.ATTEMPTING and claim.record.attempts == 1 and not claim.adopted
+
+
+def _is_of(record: Record, intent: Intent) -> bool:
+    """Return whether a record's standing attempt is this one."""
+    return record.attempt is not None and record.attempt[:2] == (intent.processor, intent.requested_us)

@@ -1,0 +1,7 @@
+-- KEYS: dispatchers      ARGV: instance, how long a heartbeat lasts in ms
+-- Returns how many dispatchers are alive, 0 when this one was taken over and must join anew.
+if not registered(KEYS[1], ARGV[1]) then
+  return 0
+end
+redis.call('ZADD', KEYS[1], 'XX', now_ms() + tonumber(ARGV[2]), ARGV[1])
+return redis.call('ZCOUNT', KEYS[1], now_ms(), '+inf')

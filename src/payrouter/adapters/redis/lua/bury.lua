@@ -1,0 +1,19 @@
+-- Bury claimed payments that must not be sent: their id was settled long ago with another amount.
+-- KEYS: dispatchers, queue, payments, dead, failures, meta       ARGV: instance, group, then id, record, failure of each
+if not registered(KEYS[1], ARGV[1]) then
+  return nil
+end
+local buried = 0
+for i = 3, #ARGV, 3 do
+  local id, record, failure = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if redis.call('HGET', KEYS[3], id) == record then
+    local entry = entry_of(record)
+    redis.call('HSET', KEYS[3], id, 'D' .. string.sub(record, 2))
+    redis.call('HSET', KEYS[5], id, failure)
+    redis.call('ZADD', KEYS[4], 0, member(entry, id))
+    redis.call('XACK', KEYS[2], ARGV[2], entry)
+    redis.call('HINCRBY', KEYS[6], 'waiting', -1)
+    buried = buried + 1
+  end
+end
+return buried

@@ -1,0 +1,42 @@
+-- Move payments whose attempt did not charge, each only from the record it is known to have.
+-- KEYS: dispatchers, queue, payments, again, dead, failures, meta
+-- ARGV: instance, group, most failures kept, then per attempt: id, record before, record after, failure as JSON
+-- Returns one digit per attempt, 1 where it stands now as `after` says; nil when the instance is fenced.
+local dispatchers, queue, payments, again, dead, failures, meta =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local instance, group, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if not registered(dispatchers, instance) then
+  return nil
+end
+
+local function add_failure(id, failure)
+  local kept = redis.call('HGET', failures, id)
+  local text = kept and (kept .. '\n' .. failure) or failure
+  local _, breaks = string.gsub(text, '\n', '\n')
+  for _ = most, breaks do
+    text = string.gsub(text, '^[^\n]*\n', '', 1)
+  end
+  redis.call('HSET', failures, id, text)
+end
+
+local answers = {}
+for i = 4, #ARGV, 4 do
+  local id, before, after, failure = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local record = redis.call('HGET', payments, id)
+  if record == before then
+    redis.call('HSET', payments, id, after)
+    add_failure(id, failure)
+    local state, entry = string.sub(after, 1, 1), entry_of(after)
+    if state == 'Q' then
+      redis.call('ZADD', again, 0, member(entry, id))
+      redis.call('HINCRBY', meta, 'waiting', 1)
+    elseif state == 'D' then
+      redis.call('ZADD', dead, 0, member(entry, id))
+    end
+    if state ~= 'P' then
+      redis.call('XACK', queue, group, entry)
+    end
+  end
+  answers[#answers + 1] = (record == before or record == after) and '1' or '0'
+end
+return table.concat(answers)

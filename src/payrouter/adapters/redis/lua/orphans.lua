@@ -1,0 +1,30 @@
+-- Take over from dispatchers whose heartbeat stopped, then adopt unresolved attempts that nobody holds.
+-- KEYS: dispatchers, queue, payments, again, orphans, failures
+-- ARGV: instance, group, most to adopt, "1" to take over from the dead
+-- Returns nil when the instance is fenced; else the names taken over from, then id and record of each adopted attempt.
+local dispatchers, queue, payments, again, orphans = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local instance, group, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if not registered(dispatchers, instance) then
+  return nil
+end
+local taken = {}
+if ARGV[4] == '1' then
+  -- Whoever asks is alive, whatever its last heartbeat says.
+  redis.call('ZADD', dispatchers, 'XX', 'GT', now_ms() + 1, instance)
+  taken = set_expired_free(dispatchers, queue, payments, again, orphans, group)
+end
+local reply = { table.concat(taken, ' ') }
+local found = redis.call('ZRANGE', orphans, 0, most - 1)
+if #found > 0 then
+  redis.call('ZREMRANGEBYRANK', orphans, 0, #found - 1)
+  for _, text in ipairs(found) do
+    local id = id_in(text)
+    local record = redis.call('HGET', payments, id)
+    if record then
+      redis.call('XCLAIM', queue, group, instance, '0', entry_of(record), 'FORCE', 'JUSTID')
+      reply[#reply + 1] = id
+      reply[#reply + 1] = record
+    end
+  end
+end
+return reply

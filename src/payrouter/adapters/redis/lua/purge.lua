@@ -1,0 +1,8 @@
+-- Forget every payment. Dispatchers stay registered.
+-- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, poison       ARGV: group
+for i = 1, #KEYS do
+  redis.call('UNLINK', KEYS[i])
+end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+redis.call('HSET', KEYS[7], 'born', '1')
+return 1

@@ -1,0 +1,376 @@
+"""The queue and the intents in Redis: a stream, one record per unsettled payment, and scripts that move them.
+
+What this process holds is known here (`holdings`); whether it still may act is decided in Redis, by the instance it
+is registered as (`membership`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from payrouter.adapters.redis.departures import Departures
+from payrouter.adapters.redis.holdings import Claim, Holdings
+from payrouter.adapters.redis.keys import GROUP, Keys
+from payrouter.adapters.redis.membership import HEARTBEAT_S, LASTS_S, Membership
+from payrouter.adapters.redis.records import Record, decode
+from payrouter.adapters.redis.scripts import load_script
+from payrouter.adapters.redis.views import pairs, read_dead_letters, read_payment
+from payrouter.adapters.rows import KEPT_FAILURES, from_blob, to_blob, write_failure
+from payrouter.domain.errors import StoreUnavailable
+from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
+from payrouter.domain.window import Window
+from payrouter.ports.queue import Acceptance, Backlog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payrouter.adapters.redis.connection import RedisLink
+    from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
+    from payrouter.domain.ledger import PaymentRecord, Totals
+    from payrouter.domain.payment import Payment
+    from payrouter.ports.queue import DeadLetter
+
+    Args = list[bytes | str | int]
+
+_log = logging.getLogger("payrouter")
+
+_ACCEPT = load_script("accept")
+_BACKLOG = load_script("common", "backlog")
+_CLAIM = load_script("common", "claim")
+_RELEASE = load_script("common", "release")
+_BEGIN = load_script("common", "begin")
+_CONCLUDE = load_script("common", "conclude")
+_ORPHANS = load_script("common", "set_free", "orphans")
+_HELD = load_script("common", "held")
+_GIVE_UP = load_script("common", "give_up")
+_RETRY = load_script("common", "retry")
+_BURY = load_script("common", "bury")
+_PURGE = load_script("purge")
+
+_ANSWERS = {
+    ord("0"): Acceptance.ACCEPTED,
+    ord("1"): Acceptance.DUPLICATE,
+    ord("2"): Acceptance.CONFLICT,
+    ord("3"): Acceptance.FULL,
+}
+_ADOPT_AT_ONCE = 256
+_OTHER_AMOUNT = "this correlationId was settled before with another amount; use a new one for a new payment"
+
+
+class SettledBefore(Protocol):
+    """The ledger, as the queue needs it."""
+
+    async def known(self, correlation_ids: Sequence[str]) -> dict[str, int]:
+        """Return which of these payments are settled, with their amounts in minor units."""
+        ...
+
+    async def summary(self, window: Window) -> dict[str, Totals]:
+        """Return totals by processor name."""
+        ...
+
+    async def purge(self) -> None:
+        """Forget every row."""
+        ...
+
+
+class RedisQueue:
+    """`PaymentQueue` on Redis. `limit` bounds how many payments may wait, `remember` how many settled ones are known.
+
+    `ledger` knows the settled payments that Redis remembers no more. A dispatcher calls `join` first and runs `keep`;
+    a process that only accepts and reads does neither.
+    """
+
+    def __init__(
+        self, link: RedisLink, keys: Keys, ledger: SettledBefore, *, limit: int, remember: int = 1_000_000
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._ledger = ledger
+        self._limit = limit
+        self._holdings = Holdings()
+        self._returning: dict[str, tuple[bytes, bytes]] = {}
+        self._take_over_from_s = 0.0
+        self.membership = Membership(link, keys, self._fenced)
+        self.departures = Departures(link, keys, self._holdings, remember=remember)
+
+    # -- accept
+
+    async def accept(self, payments: Sequence[Payment]) -> list[Acceptance]:
+        """Make payments durable; one answer per payment, in order."""
+        if not payments:
+            return []
+        keys = self._keys
+        args: Args = [self._limit]
+        for payment in payments:
+            args += (to_blob(payment.correlation_id), f"{payment.amount_minor};{payment.accepted_us}")
+        names = [keys.payments, keys.queue, keys.meta, keys.known, keys.known_before]
+        return [_ANSWERS[digit] for digit in await self._link.eval(_ACCEPT, names, args)]
+
+    # -- claim
+
+    async def backlog(self) -> Backlog:
+        """Return what waits at this moment."""
+        keys = self._keys
+        names = [keys.queue, keys.payments, keys.again, keys.meta]
+        waiting, *first = await self._link.eval(_BACKLOG, names, [GROUP])
+        if not first:
+            return Backlog(waiting, None)
+        # An entry that is no payment: claiming puts it aside.
+        return Backlog(waiting, decode(first[0]).accepted_us if first[0] else 0)
+
+    async def claim(self, limit: int) -> list[Delivery]:
+        """Take up to `limit` waiting payments, oldest first; empty when none waits."""
+        if limit <= 0:
+            return []
+        keys = self._keys
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison]
+        reply = await self.membership.run(_CLAIM, names, [limit])
+        if reply is None:
+            return []
+        forgot, *flat = reply
+        deliveries = [self._holdings.take(blob, stored) for blob, stored in pairs(flat)]
+        return await self._not_settled_before(deliveries) if forgot == b"1" and deliveries else deliveries
+
+    async def _not_settled_before(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Sort out payments that were settled so long ago that accepting did not know them any more (I2)."""
+        try:
+            amounts = await self._ledger.known([one.correlation_id for one in deliveries])
+        except StoreUnavailable:
+            await self.release(deliveries)
+            raise
+        before = [one for one in deliveries if one.correlation_id in amounts]
+        same = [one.correlation_id for one in before if amounts[one.correlation_id] == one.amount_minor]
+        if same:
+            await self.departures.let_go(same)
+        await self._bury([one for one in before if amounts[one.correlation_id] != one.amount_minor])
+        return [one for one in deliveries if one.correlation_id not in amounts]
+
+    async def _bury(self, deliveries: list[Delivery]) -> None:
+        args: Args = []
+        for delivery in deliveries:
+            claim = self._holdings.drop(delivery.correlation_id)
+            if claim is not None:
+                failure = AttemptRecord(delivery.accepted_us, "", PaymentEvent.INVALID.value, _OTHER_AMOUNT)
+                args += (to_blob(delivery.correlation_id), claim.stored, write_failure(failure))
+        if args:
+            keys = self._keys
+            names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta]
+            await self.membership.run(_BURY, names, args)
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give claimed payments back unsent; they keep their place in the queue.
+
+        With Redis away they are given back once it is there again.
+        """
+        for delivery in deliveries:
+            claim = self._holdings.behind(delivery)
+            if claim is not None and claim.record.state is PaymentState.QUEUED:
+                self._holdings.drop(delivery.correlation_id)
+                self._returning[delivery.correlation_id] = (claim.stored, claim.begun)
+        try:
+            await self._give_back()
+        except StoreUnavailable as error:
+            _log.warning("%d payments are given back later: %s", len(self._returning), error)
+
+    async def _give_back(self) -> None:
+        if not self._returning:
+            return
+        keys, returning = self._keys, dict(self._returning)
+        args: Args = []
+        for correlation_id, (claimed, begun) in returning.items():
+            args += (to_blob(correlation_id), claimed, begun)
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta]
+        await self.membership.run(_RELEASE, names, args)
+        for correlation_id in returning:
+            self._returning.pop(correlation_id, None)
+
+    # -- intents
+
+    async def begin(self, intents: Sequence[Intent]) -> list[bool]:
+        """Write intents before they are sent. False where the receipt is stale or an intent already stands."""
+        args: Args = []
+        trying: dict[int, tuple[Claim, Record]] = {}
+        seen: set[str] = set()
+        for index, intent in enumerate(intents):
+            correlation_id, claim = intent.delivery.correlation_id, self._holdings.behind(intent.delivery)
+            if claim is None or claim.record.state is not PaymentState.QUEUED or correlation_id in seen:
+                continue
+            seen.add(correlation_id)
+            record = claim.record.begun(intent.processor, intent.requested_us, intent.reason)
+            claim.begun = record.encode()
+            args += (to_blob(correlation_id), claim.stored, claim.begun)
+            trying[index] = (claim, record)
+        written = [False] * len(intents)
+        if not trying:
+            return written
+        keys = self._keys
+        digits = await self.membership.run(_BEGIN, [keys.dispatchers, keys.payments, keys.meta], args)
+        if digits is None:
+            return written
+        for (index, (claim, record)), digit in zip(trying.items(), digits, strict=True):
+            if digit == ord("1"):
+                claim.record, claim.stored = record, claim.begun
+                written[index] = True
+        return written
+
+    async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
+        """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says."""
+        moved: dict[str, tuple[Claim, Record, bytes]] = {}
+        args: Args = [KEPT_FAILURES]
+        for failure in failures:
+            delivery = failure.intent.delivery
+            correlation_id, claim = delivery.correlation_id, self._holdings.behind(delivery)
+            if claim is None:
+                continue
+            _, record, stored = moved.get(correlation_id, (claim, claim.record, claim.stored))
+            if record.state not in (PaymentState.ATTEMPTING, PaymentState.PINNED):
+                continue
+            after = _concluded(record, failure.event, adopted=claim.adopted)
+            text = after.encode()
+            told = AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
+            args += (to_blob(correlation_id), stored, text, write_failure(told))
+            moved[correlation_id] = (claim, after, text)
+        if not moved:
+            return
+        keys = self._keys
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
+        if await self.membership.run(_CONCLUDE, names, args) is None:
+            return
+        for correlation_id, (claim, record, text) in moved.items():
+            if record.state is PaymentState.PINNED:
+                claim.record, claim.stored = record, text
+            else:
+                self._holdings.drop(correlation_id)
+
+    # -- life of a dispatcher
+
+    async def join(self) -> None:
+        """Register as a dispatcher.
+
+        The first one ever on this Redis looks whether the ledger is as new: if not, what was settled is not known here.
+        """
+        if await self.membership.join():
+            forgot = bool(await self._ledger.summary(Window()))
+            await self._link.call("HSET", self._keys.meta, "forgot", int(forgot), "born", 1)
+
+    async def leave(self) -> None:
+        """Give everything back: others find it at once."""
+        try:
+            await self.departures.make_up()
+            await self.membership.leave()
+        except StoreUnavailable as error:
+            _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error)
+        self._holdings.clear()
+
+    async def keep(self) -> None:
+        """Say that this dispatcher lives, and make up for what Redis was not there for; for ever."""
+        while True:
+            try:
+                await self._keep_once()
+            except StoreUnavailable:
+                # Everybody's heartbeat stopped with Redis: nobody is dead for that.
+                self._take_over_from_s = asyncio.get_running_loop().time() + LASTS_S
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _keep_once(self) -> None:
+        if not await self.membership.beat():
+            await self.join()
+        await self.departures.make_up()
+        await self._give_back()
+        if self.membership.unsure:
+            await self._give_up_unknown()
+
+    async def _give_up_unknown(self) -> None:
+        """Free what was delivered to this dispatcher in an answer that never came."""
+        keys = self._keys
+        held = await self.membership.run(_HELD, [keys.dispatchers, keys.queue], [])
+        unknown = [blob for blob in held or [] if from_blob(blob) not in self._holdings]
+        if unknown:
+            names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans]
+            await self.membership.run(_GIVE_UP, names, unknown)
+        self.membership.unsure = False
+
+    def _fenced(self) -> None:
+        """Another dispatcher has taken over what was held here: these hands are empty."""
+        _log.warning("another dispatcher took over; %d payments held here are its own now", len(self._holdings))
+        self._holdings.clear()
+        self._returning.clear()
+
+    async def orphans(self) -> list[Intent]:
+        """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
+        keys = self._keys
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans, keys.failures]
+        intents: list[Intent] = []
+        while True:
+            calm = asyncio.get_running_loop().time() >= self._take_over_from_s
+            reply = await self.membership.run(_ORPHANS, names, [_ADOPT_AT_ONCE, int(calm)])
+            if reply is None:
+                return intents
+            taken_over, *flat = reply
+            if taken_over:
+                _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
+            adopted = [self._holdings.adopt(blob, stored) for blob, stored in pairs(flat)]
+            intents += await self._still_unsettled([one for one in adopted if one is not None])
+            if len(adopted) < _ADOPT_AT_ONCE:
+                return intents
+
+    async def _still_unsettled(self, intents: list[Intent]) -> list[Intent]:
+        """Let go of what its former holder had written into the ledger just before it died."""
+        if not intents:
+            return []
+        try:
+            settled = await self._ledger.known([one.delivery.correlation_id for one in intents])
+        except StoreUnavailable:
+            # Repeated, they are answered 422 and settled once more, which changes nothing.
+            return intents
+        if settled:
+            await self.departures.let_go(settled)
+        return [one for one in intents if one.delivery.correlation_id not in settled]
+
+    # -- dead letters, one payment, purge
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters, oldest first; entries in the stream that were no payments come after them."""
+        return await read_dead_letters(self._link, self._keys, limit)
+
+    async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
+        """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
+        if correlation_ids is not None and not correlation_ids:
+            return 0
+        keys = self._keys
+        names = [keys.payments, keys.again, keys.dead, keys.orphans, keys.meta]
+        return int(await self._link.eval(_RETRY, names, [to_blob(one) for one in correlation_ids or ()]))
+
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
+        """Return what is known of a payment that is not settled."""
+        return await read_payment(self._link, self._keys, correlation_id)
+
+    async def purge(self) -> None:
+        """Forget every payment, intent, ledger row and claim."""
+        keys = self._keys
+        names = [keys.queue, keys.payments, keys.again, keys.dead, keys.orphans, keys.failures, keys.meta]
+        await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison], [GROUP])
+        self.forget()
+        await self._ledger.purge()
+
+    def forget(self) -> None:
+        """Everything was purged: what is held here does not exist any more.
+
+        Whoever hears of it late may hold something newer; that is given up, and adopted by somebody.
+        """
+        self._holdings.purge()
+        self.membership.unsure = True
+        self._returning.clear()
+        self.departures.forget()
+
+
+def _concluded(record: Record, event: PaymentEvent, *, adopted: bool) -> Record:
+    """Return a record after an attempt that did not charge."""
+    # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
+    before = PaymentState.PINNED if adopted else record.state
+    after = next_state(before, event)
+    # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
+    return record.moved(after, forget=before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED)
