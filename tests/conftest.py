@@ -1,10 +1,15 @@
-"""How far Hypothesis looks: always the same examples, or with `HYPOTHESIS_PROFILE=explore` many new ones."""
+"""What all tests share: the fixtures of `servers.py`, and how far Hypothesis looks.
+
+Hypothesis tries always the same examples, or with `HYPOTHESIS_PROFILE=explore` many new ones.
+"""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["servers"]
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile(

@@ -44,6 +44,13 @@ class Address:
 class Settings:
     """Everything an operator can choose. Names in the environment: PAYROUTER_ and the field in capitals.
 
+    `redis_url` and `postgres_url` together choose the cluster engine; without them it is the SQLite file.
+    `redis_prefix`: what this installation's keys begin with, so that several can share a Redis.
+    `remember_settled`: how many settled payments Redis still knows, for telling a repeat at once.
+    `poll_s`: how often a dispatcher looks for new payments when there are none.
+    `gather_s`: how long outcomes gather before they are written in one batch.
+    `allow_unsafe_stores`: accept a Redis that evicts or keeps nothing on disk, or a PostgreSQL without fsync.
+
     `processors`: JSON list of name, url, fee (a decimal), and optionally admin_token.
     `data`: the SQLite file. `bind`: where the public API listens. `policy`: least-cost or latency-ratio.
     `patience_s`: how long a payment may wait for a cheaper processor that is down.
@@ -66,6 +73,18 @@ class Settings:
     queue_limit: int = 10_000_000
     stop_timeout_s: float = 5.0
     allow_purge: bool = False
+    redis_url: str = ""
+    postgres_url: str = ""
+    redis_prefix: str = "payrouter"
+    remember_settled: int = 1_000_000
+    poll_s: float = 0.02
+    gather_s: float = 0.02
+    allow_unsafe_stores: bool = False
+
+    @property
+    def clustered(self) -> bool:
+        """True for the cluster engine."""
+        return bool(self.redis_url)
 
 
 def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
@@ -91,6 +110,9 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
             values[key] = parse(value)
         except ValueError as error:
             findings.append(f"{name} {error}")
+    if bool(values.get("redis_url")) != bool(values.get("postgres_url")):
+        missing = "postgres_url" if values.get("redis_url") else "redis_url"
+        findings.append(f"{PREFIX}{missing.upper()} must be set too: the cluster engine needs Redis and PostgreSQL")
     if findings:
         raise InvalidSettings(findings)
     return Settings(**values)
@@ -199,6 +221,24 @@ def parse_address(value: Any) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
+def _url(*schemes: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = str(value).strip()
+        scheme = text.partition("://")[0]
+        if text and (scheme not in schemes or not text.isprintable() or " " in text):
+            # The text may hold a password.
+            raise ValueError(f"must begin with {' or '.join(f'{one}://' for one in schemes)}, got {scheme[:20]!r}")
+        return text
+
+    return parse
+
+
+def _prefix(value: Any) -> str:
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError(f"must be letters, digits, dot, dash and underscore, 40 at most, got {value!r}")
+    return value
+
+
 class _ProcessorItem(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     url: str
@@ -268,6 +308,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "queue_limit": _whole(1, 1_000_000_000),
     "stop_timeout_s": _number(0, 600),
     "allow_purge": _flag,
+    "redis_url": _url("redis", "rediss", "unix"),
+    "postgres_url": _url("postgresql", "postgres"),
+    "redis_prefix": _prefix,
+    "remember_settled": _whole(1000, 1_000_000_000),
+    "poll_s": _number(0.001, 1),
+    "gather_s": _number(0, 1),
+    "allow_unsafe_stores": _flag,
 }
 
 if {field.name for field in fields(Settings)} != set(_PARSERS):

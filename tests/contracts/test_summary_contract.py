@@ -6,14 +6,17 @@ import asyncio
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.stores import ENGINES, PROCESSORS, Store, intent, payment, settlement
+from contracts.stores import PROCESSORS, Store, intent, payment, settlement
 from payrouter.domain.ledger import Totals
 from payrouter.domain.window import LAST_US, ROLLUP_SHIFTS, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 YEAR_2100_US = 4_102_444_800_000_000
 BORDERS = st.builds(
@@ -46,11 +49,10 @@ async def settle(store: Store, charges: list[tuple[int, str, int]]) -> None:
         await store.ledger.settle([settlement(one) for one in batch])
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CHARGES, st.data())
 def test_a_summary_is_the_sum_of_what_was_settled_in_its_window(
-    engine: str, charges: list[tuple[int, str, int]], data: st.DataObject
+    engine: Callable[[Path, int], Store], charges: list[tuple[int, str, int]], data: st.DataObject
 ) -> None:
     near = [at_us + off_us for at_us, _, _ in charges for off_us in (-1, 0, 1)]
     bounds = st.one_of(st.sampled_from(near), INSTANTS, st.sampled_from([0, LAST_US]))
@@ -58,7 +60,8 @@ def test_a_summary_is_the_sum_of_what_was_settled_in_its_window(
 
     async def compare() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            store = ENGINES[engine](Path(folder), 1000)
+            store = engine(Path(folder), 1000)
+            await store.open()
             try:
                 await settle(store, charges)
                 for window in [Window(), *windows]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from payrouter.adapters.http.message import Reply, Request
-    from payrouter.bootstrap import Router
+    from payrouter.bootstrap import Intake
 
 RETRY_AFTER = ((b"Retry-After", b"1"),)
 _ACCEPTED_BODY = b'{"message":"payment accepted"}'
@@ -37,9 +37,9 @@ _ACCEPTED_HEAD = STATUS_LINES[202] + b"Content-Type: application/json\r\nContent
 
 
 class Api:
-    """Answers requests out of a `Router`. Call it with a request and where to answer."""
+    """Answers requests out of a router. Call it with a request and where to answer."""
 
-    def __init__(self, router: Router, *, allow_purge: bool) -> None:
+    def __init__(self, router: Intake, *, allow_purge: bool) -> None:
         self._router = router
         self._allow_purge = allow_purge
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""Serving the public API until a signal says stop."""
+"""Serving the public API until a signal says stop: as a whole router, or as one of several in a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
 from payrouter.adapters.http.server import HttpServer
-from payrouter.bootstrap import Router, running_router
+from payrouter.bootstrap import Dispatching, Intake, Router, running_dispatcher, running_intake, running_router
+from payrouter.domain.errors import StoreUnavailable
 from payrouter.entrypoints.api.problems import refusal
 from payrouter.entrypoints.api.routes import Api
 from payrouter.entrypoints.running import run_async
@@ -32,41 +33,88 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Router, Address]]:
 
     On leaving, new connections are refused first, then what is in flight finishes within the stop bound.
     """
-    async with running_router(settings, EventLog(SystemClock().monotonic_s)) as router:
-        api = Api(router, allow_purge=settings.allow_purge)
-        server = HttpServer(api, refusal=refusal)
-        address = settings.bind
-        if address.path is not None:
-            await server.start_unix(address.path)
-        else:
-            address = Address(address.host, await server.start_tcp(address.host, address.port))
+    async with running_router(settings, _events()) as router, _listening(router, settings) as (server, address):
         try:
             yield router, address
         finally:
             # Both at once: the whole stop has one bound.
             within_s = settings.stop_timeout_s
             await asyncio.gather(server.stop(within_s), router.dispatcher.drain(within_s))
-            await api.close()
+
+
+def _events() -> EventLog:
+    return EventLog(SystemClock().monotonic_s)
+
+
+@asynccontextmanager
+async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[tuple[HttpServer, Address]]:
+    api = Api(intake, allow_purge=settings.allow_purge)
+    server = HttpServer(api, refusal=refusal)
+    address = settings.bind
+    if address.path is not None:
+        await server.start_unix(address.path)
+    else:
+        address = Address(address.host, await server.start_tcp(address.host, address.port))
+    try:
+        yield server, address
+    finally:
+        await server.stop(settings.stop_timeout_s)
+        await api.close()
 
 
 async def serve_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve as a whole router until SIGINT or SIGTERM."""
+    stop = _stop_signal()
+    async with serving(settings) as (router, address):
+        _settle_down()
+        announce(address)
+        await stop.wait()
+        await _say_stopping(router)
+    _log.info("stopped; what was not settled waits in %s", router.where)
+
+
+async def answer_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
+    """Accept payments and answer questions until SIGINT or SIGTERM; dispatchers elsewhere do the rest."""
+    stop = _stop_signal()
+    async with running_intake(settings, _events()) as intake, _listening(intake, settings) as (_, address):
+        _settle_down()
+        announce(address)
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None]) -> None:
+    """Hand payments to processors until SIGINT or SIGTERM."""
+    stop = _stop_signal()
+    async with running_dispatcher(settings, _events()) as running:
+        _settle_down()
+        announce()
+        await stop.wait()
+        await _say_stopping(running)
+    _log.info("stopped; what was not settled waits in %s", running.where)
+
+
+def _stop_signal() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with serving(settings) as (router, address):
-        # What lives from here to the end need not be looked at by the collector again.
-        gc.collect()
-        gc.freeze()
-        announce(address)
-        await stop.wait()
-        _log.info(
-            "stopping: %d attempts in flight, %d payments waiting",
-            router.dispatcher.in_flight,
-            (await router.queue.backlog()).waiting,
-        )
-    _log.info("stopped; what was not settled waits in %s", settings.data)
+    return stop
+
+
+def _settle_down() -> None:
+    """What lives from here to the end need not be looked at by the collector again."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _say_stopping(running: Router | Dispatching) -> None:
+    try:
+        waiting = str((await running.queue.backlog()).waiting)
+    except StoreUnavailable:
+        waiting = "an unknown number of"
+    _log.info("stopping: %d attempts in flight, %s payments waiting", running.dispatcher.in_flight, waiting)
 
 
 def run(settings: Settings, announce: Callable[[Address], None]) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from payrouter import __version__
 from payrouter.domain.errors import InvalidSettings, PayrouterError
-from payrouter.entrypoints.cli import audit, check, dead_letters, demo, serve, simulate, summary
+from payrouter.entrypoints.cli import audit, check, dead_letters, demo, roles, serve, simulate, summary
 
 app = typer.Typer(
     name="payrouter",
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("api")(roles.api)
+app.command("dispatcher")(roles.dispatcher)
 app.command("check")(check.check)
 app.command("summary")(summary.summary)
 app.command("audit")(audit.audit)

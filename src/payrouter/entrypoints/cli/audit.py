@@ -62,9 +62,8 @@ def audit(*, from_text: FromOption = None, to_text: ToOption = None, as_json: Js
 
 async def _audit(settings: Settings, window: Window) -> AuditReport:
     names = [one.name for one in settings.processors]
-    with open_books(settings) as ours:
-        async with processor_books(settings) as theirs:
-            return await Auditor(ours, theirs, names).audit(window)
+    async with open_books(settings) as ours, processor_books(settings) as theirs:
+        return await Auditor(ours, theirs, names).audit(window)
 
 
 def _show(report: AuditReport, console: Console) -> None:

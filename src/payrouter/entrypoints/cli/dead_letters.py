@@ -15,9 +15,11 @@ from payrouter.domain.payment import PaymentState, parse_correlation_id
 from payrouter.domain.window import format_instant
 from payrouter.entrypoints.cli.common import JsonOption, print_json, settings_in_force, terminal
 from payrouter.entrypoints.numbers import money
+from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
     from payrouter.ports.queue import DeadLetter
+    from payrouter.settings import Settings
 
 app = typer.Typer(help="Payments that no processor would take: list them, send them again.", no_args_is_help=True)
 
@@ -34,9 +36,7 @@ def list_dead_letters(
 
     Example: `payrouter dead-letters list --limit 10`
     """
-    with open_books(settings_in_force(need_processors=False)) as books:
-        letters = books.dead_letters(limit)
-        count = books.unsettled().get(PaymentState.DEAD_LETTER, 0)
+    letters, count = run_async(_read(settings_in_force(need_processors=False), limit))
     if as_json:
         print_json({"count": count, "deadLetters": [_json(letter) for letter in letters]})
         return
@@ -46,6 +46,12 @@ def list_dead_letters(
     console = terminal()
     console.print(_table(letters, count))
     console.print("Once the reason is mended: payrouter dead-letters retry <id>…, or retry --all")
+
+
+async def _read(settings: Settings, limit: int) -> tuple[list[DeadLetter], int]:
+    """Return the oldest dead letters, and how many there are."""
+    async with open_books(settings) as books:
+        return books.dead_letters(limit), books.unsettled().get(PaymentState.DEAD_LETTER, 0)
 
 
 def _table(letters: list[DeadLetter], count: int) -> Table:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def serve() -> None:
     """Run the router with everything it needs, in one process, on one SQLite file.
 
+    With PAYROUTER_REDIS_URL and PAYROUTER_POSTGRES_URL set it keeps its payments there instead, beside others.
+
     Settings come from PAYROUTER_* variables, .env and payrouter.toml; `payrouter check` shows and
     tries them. SIGTERM or Ctrl-C stops it gracefully; whatever is not settled then waits in the file.
 
@@ -24,7 +26,9 @@ def serve() -> None:
     settings = settings_in_force()
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)
 
+    books = "PostgreSQL" if settings.clustered else settings.data
+
     def announce(address: Address) -> None:
-        typer.echo(f"payrouter is listening on {address}, routing to {names}; books in {settings.data}", err=True)
+        typer.echo(f"payrouter is listening on {address}, routing to {names}; books in {books}", err=True)
 
     run(settings, announce)

@@ -22,10 +22,12 @@ from payrouter.entrypoints.cli.common import (
     window_json,
 )
 from payrouter.entrypoints.numbers import money
+from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
     from payrouter.domain.processor import Processor
     from payrouter.domain.window import Window
+    from payrouter.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Row:
 
 
 def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: JsonOption = False) -> None:
-    """Show settled payments, amounts and fees per processor, from the data file.
+    """Show settled payments, amounts and fees per processor, from the ledger.
 
     Works while a router runs and when none does. Amounts are exact; the share is that of the amount.
 
@@ -47,8 +49,7 @@ def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: 
     """
     window = window_between(from_text, to_text)
     settings = settings_in_force(need_processors=False)
-    with open_books(settings) as books:
-        found = rows(books.summary(window), settings.processors)
+    found = rows(run_async(_totals_of(settings, window)), settings.processors)
     if as_json:
         print_json(_json(found, window))
     else:
@@ -56,6 +57,11 @@ def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: 
         console.print(_table(found, window))
         if any(row.fee_minor is None for row in found):
             console.print("Fees are known of processors in PAYROUTER_PROCESSORS only.")
+
+
+async def _totals_of(settings: Settings, window: Window) -> dict[str, Totals]:
+    async with open_books(settings) as books:
+        return await books.summary(window)
 
 
 def rows(totals: dict[str, Totals], processors: tuple[Processor, ...]) -> list[Row]:

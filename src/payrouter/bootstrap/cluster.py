@@ -1,0 +1,80 @@
+"""The cluster engine: Redis for what is under way, PostgreSQL for what is settled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.cluster import ClusterLedger
+from payrouter.adapters.postgres.connection import Access
+from payrouter.adapters.postgres.ledger import PostgresLedger
+from payrouter.adapters.postgres.store import PostgresStore
+from payrouter.adapters.redis.connection import RedisLink
+from payrouter.adapters.redis.health_calls import RedisHealthCalls
+from payrouter.adapters.redis.keys import Keys
+from payrouter.adapters.redis.lease import RedisLease
+from payrouter.adapters.redis.news import RedisNewsBoard
+from payrouter.adapters.redis.queue import RedisQueue
+from payrouter.adapters.redis.server import require_durable
+from payrouter.adapters.redis.subscription import Subscription
+from payrouter.application.dispatch import Pace
+from payrouter.bootstrap.engines import Coordination, Engine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from payrouter.settings import Settings
+
+OPEN_WITHIN_S = 60.0
+"""How long a start waits for Redis and PostgreSQL."""
+
+BETWEEN_CLAIMS_S = 0.005
+"""A claim is a round trip: permits gather for so long and share one."""
+
+_log = logging.getLogger("payrouter")
+
+
+@asynccontextmanager
+async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterator[Engine]:
+    """Open Redis and PostgreSQL; wait for them if they are still starting.
+
+    Raises:
+        StoreError: if one of them cannot be used; the text says why.
+    """
+    role = "dispatcher" if dispatches else "api"
+    keys = Keys(settings.redis_prefix)
+    async with AsyncExitStack() as stack:
+        link = RedisLink(settings.redis_url, name=f"payrouter-{role}")
+        stack.push_async_callback(link.close)
+        await link.open(OPEN_WITHIN_S)
+        promises = await require_durable(link, allow_unsafe=settings.allow_unsafe_stores)
+        _log.info("%s", promises.in_words())
+        access = Access(settings.postgres_url, name=f"payrouter-{role}", trust_settings=settings.allow_unsafe_stores)
+        store = PostgresStore(access)
+        stack.push_async_callback(store.close)
+        await store.open(OPEN_WITHIN_S)
+        rows = PostgresLedger(store)
+        queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled)
+        node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        clock = SystemClock()
+        lease = RedisLease(link, keys, node, clock)
+        news = RedisNewsBoard(link, Subscription(settings.redis_url, keys.news), keys, lease, clock)
+        if dispatches:
+            await queue.join()
+            stack.push_async_callback(queue.leave)
+            rows.lane = queue.membership.lane
+        yield Engine(
+            queue=queue,
+            ledger=ClusterLedger(queue, rows),
+            health_calls=RedisHealthCalls(link, keys, lease),
+            pace=Pace(settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
+            where="Redis",
+            tasks=(queue.keep,) if dispatches else (),
+            coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,
+            tell_purge=news.post_purge,
+        )

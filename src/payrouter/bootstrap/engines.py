@@ -1,0 +1,84 @@
+"""The engines: where payments are kept. The only module that knows which one is in use."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
+from payrouter.adapters.sqlite.ledger import SqliteLedger
+from payrouter.adapters.sqlite.queue import SqliteQueue
+from payrouter.adapters.sqlite.rows import ProcessorIds
+from payrouter.adapters.sqlite.store import SqliteStore, translated
+from payrouter.application.dispatch import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from payrouter.ports.coordination import HealthCalls, Lease, NewsBoard
+    from payrouter.ports.ledger import Ledger
+    from payrouter.ports.queue import PaymentQueue
+    from payrouter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Coordination:
+    """How dispatchers agree on a leader and tell each other news. `forget` drops what a purge ended."""
+
+    lease: Lease
+    news: NewsBoard
+    node: str
+    forget: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Opened stores. `tasks` run for as long as they are used; `where` says where what is not settled waits.
+
+    `coordination` is how several dispatchers agree, `tell_purge` how they learn of a purge; None where there is only
+    one.
+    """
+
+    queue: PaymentQueue
+    ledger: Ledger
+    health_calls: HealthCalls
+    pace: Pace
+    where: str
+    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+    coordination: Coordination | None = None
+    tell_purge: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+
+@asynccontextmanager
+async def opened_engine(settings: Settings, *, dispatches: bool) -> AsyncIterator[Engine]:
+    """Open the engine that the settings name; `dispatches`: for a process that hands payments to processors.
+
+    Raises:
+        StoreError: if it cannot be used; the text says why.
+    """
+    if settings.clustered:
+        # Imported only where it is used: each process of a cluster, and the single one, has little memory.
+        from payrouter.bootstrap.cluster import cluster_engine  # noqa: PLC0415
+
+        async with cluster_engine(settings, dispatches=dispatches) as engine:
+            yield engine
+    else:
+        async with _embedded_engine(settings) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _embedded_engine(settings: Settings) -> AsyncIterator[Engine]:
+    store = SqliteStore(settings.data)
+    try:
+        with translated(settings.data):
+            ids = ProcessorIds(store.connection, tuple(one.name for one in settings.processors))
+            queue = SqliteQueue(store, ids, limit=settings.queue_limit)
+        ledger = SqliteLedger(store, ids, queue)
+        pace = Pace(gather_s=settings.gather_s)
+        tasks = (store.checkpoint_forever,)
+        yield Engine(queue, ledger, SqliteHealthCalls(store, SystemClock()), pace, str(settings.data), tasks)
+    finally:
+        store.close()

@@ -1,0 +1,247 @@
+"""What a process does: accept payments, hand them to processors, or both."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.http.gateway import HttpGateway
+from payrouter.application.accept import Acceptor
+from payrouter.application.dispatch import Dispatcher, Ports
+from payrouter.application.health import HealthPoller
+from payrouter.application.leadership import Leadership
+from payrouter.application.news import HintTeller, NewsReader
+from payrouter.bootstrap.engines import Coordination, Engine, opened_engine
+from payrouter.domain.board import ProcessorBoard
+from payrouter.domain.errors import InvalidSettings
+from payrouter.domain.events import Purged
+from payrouter.domain.limiter import Limiter
+from payrouter.domain.processor import by_fee
+from payrouter.domain.routing import LatencyRatio, LeastCost
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from payrouter.domain.ledger import PaymentRecord, Totals
+    from payrouter.domain.processor import Processor
+    from payrouter.domain.routing import Policy
+    from payrouter.domain.window import Window
+    from payrouter.ports.clock import Clock
+    from payrouter.ports.events import EventSink
+    from payrouter.ports.ledger import Ledger
+    from payrouter.ports.queue import PaymentQueue
+    from payrouter.settings import Settings
+
+FLUSH_WITHIN_S = 0.5
+"""How long a reader waits for the latest answers to be durable; with the store away it reads what is there."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """A running router as clients see it. `processors` are in the operator's order."""
+
+    processors: tuple[Processor, ...]
+    queue_limit: int
+    clock: Clock
+    events: EventSink
+    queue: PaymentQueue
+    ledger: Ledger
+    acceptor: Acceptor
+    where: str
+    tell_purge: Callable[[], Awaitable[None]] | None
+
+    @property
+    def processor_names(self) -> tuple[str, ...]:
+        """Names, in the operator's order."""
+        return tuple(one.name for one in self.processors)
+
+    async def flush(self) -> None:
+        """Wait for answers received so far to be durable, as far as they are known here."""
+
+    async def summary(self, window: Window) -> dict[str, Totals]:
+        """Return totals by processor name, every answer received so far included."""
+        await self.flush()
+        return await self.ledger.summary(window)
+
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
+        """Return what is known of a payment, every answer received so far included."""
+        await self.flush()
+        return await self.ledger.find(correlation_id)
+
+    async def purge(self) -> None:
+        """Forget every payment, everywhere."""
+        await self.queue.purge()
+        if self.tell_purge is not None:
+            await self.tell_purge()
+        self.events.publish(Purged())
+
+
+@dataclass(slots=True)
+class Dispatching:
+    """A running dispatcher, and what it knows of each processor, cheapest first."""
+
+    dispatcher: Dispatcher
+    boards: dict[str, ProcessorBoard]
+    queue: PaymentQueue
+    where: str
+
+
+@dataclass(slots=True)
+class Router(Intake):
+    """Intake and dispatcher in one process."""
+
+    dispatcher: Dispatcher
+    boards: dict[str, ProcessorBoard]
+
+    async def flush(self) -> None:
+        """Wait for answers received so far to be durable."""
+        await self.dispatcher.flush(FLUSH_WITHIN_S)
+
+    async def purge(self) -> None:
+        """Forget every payment, everywhere."""
+        await Intake.purge(self)
+        self.dispatcher.forget()
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the routing policy that the settings name."""
+    return LatencyRatio() if settings.policy == "latency-ratio" else LeastCost(settings.patience_s)
+
+
+@asynccontextmanager
+async def running_router(settings: Settings, events: EventSink) -> AsyncIterator[Router]:
+    """Run a whole router in this process; at the end let what is in flight finish, within the stop bound.
+
+    Raises:
+        StoreError: if the engine cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
+        running = await stack.enter_async_context(_dispatching(settings, events, engine))
+        acceptor = await stack.enter_async_context(_accepting(engine, events, running.dispatcher.wake))
+        yield Router(
+            settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
+            engine.where, engine.tell_purge, running.dispatcher, running.boards,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator[Intake]:
+    """Accept payments and answer questions about them; dispatchers elsewhere do the rest.
+
+    Raises:
+        InvalidSettings: on the embedded engine, which is one process.
+        StoreError: if the engine cannot be used.
+    """
+    _require_cluster(settings, "api")
+    async with opened_engine(settings, dispatches=False) as engine, _accepting(engine, events, _nobody) as acceptor:
+        yield Intake(
+            settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
+            engine.where, engine.tell_purge,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIterator[Dispatching]:
+    """Hand payments to processors; at the end let what is in flight finish, within the stop bound.
+
+    Raises:
+        InvalidSettings: on the embedded engine, which is one process.
+        StoreError: if the engine cannot be used.
+    """
+    _require_cluster(settings, "dispatcher")
+    async with opened_engine(settings, dispatches=True) as engine, _dispatching(settings, events, engine) as running:
+        yield running
+
+
+def _require_cluster(settings: Settings, role: str) -> None:
+    if not settings.clustered:
+        raise InvalidSettings(
+            [
+                f"PAYROUTER_REDIS_URL and PAYROUTER_POSTGRES_URL must be set for payrouter {role}: "
+                "a SQLite file is one process's, which payrouter serve runs"
+            ]
+        )
+
+
+def _nobody() -> None:
+    """Dispatchers in other processes look by themselves."""
+
+
+@asynccontextmanager
+async def _accepting(engine: Engine, events: EventSink, wake: Callable[[], None]) -> AsyncIterator[Acceptor]:
+    acceptor = Acceptor(engine.queue, events, wake)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(acceptor.run())
+        yield acceptor
+        running.cancel()
+
+
+def _in_step(
+    together: Coordination,
+    dispatcher: Dispatcher,
+    boards: dict[str, ProcessorBoard],
+    poller: HealthPoller,
+    events: EventSink,
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """Return what keeps a dispatcher in step with the others: the contest for the lead, and their news."""
+    clock = SystemClock()
+    leadership = Leadership(together.lease, partial(poller.run, boards), together.node, clock, events)
+
+    def purged(before_s: float) -> None:
+        together.forget()
+        dispatcher.forget(before_s)
+
+    reader = NewsReader(
+        together.news,
+        boards,
+        clock,
+        events,
+        on_change=dispatcher.wake,
+        on_purge=purged,
+        on_vacancy=leadership.try_now,
+    )
+    return [leadership.run, reader.run]
+
+
+@asynccontextmanager
+async def _dispatching(settings: Settings, events: EventSink, engine: Engine) -> AsyncIterator[Dispatching]:
+    clock = SystemClock()
+    boards = {
+        one.name: ProcessorBoard(
+            one, latency_ceiling_ms=settings.latency_ceiling_ms, limiter=Limiter(most=settings.max_in_flight)
+        )
+        for one in by_fee(settings.processors)
+    }
+    gateway = HttpGateway(
+        settings.processors,
+        attempt_timeout_s=settings.attempt_timeout_s,
+        # Repeats of pinned payments may exceed the limit by a few.
+        connections=settings.max_in_flight + 16,
+    )
+    together = engine.coordination
+    teller = HintTeller(together.news, boards, clock, events) if together is not None else None
+    ports = Ports(engine.queue, engine.ledger, gateway, clock, teller or events)
+    dispatcher = Dispatcher(ports, boards, policy_of(settings), engine.pace)
+    work: list[Callable[[], Coroutine[Any, Any, None]]] = [dispatcher.run, *engine.tasks]
+    if together is None or teller is None:
+        poller = HealthPoller(gateway, engine.health_calls, clock, events, dispatcher.wake)
+        work.append(partial(poller.run, boards))
+    else:
+        poller = HealthPoller(
+            gateway, engine.health_calls, clock, events, dispatcher.wake, post=together.news.post_report
+        )
+        work += [teller.run, *_in_step(together, dispatcher, boards, poller, events)]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one()) for one in work]
+            yield Dispatching(dispatcher, boards, engine.queue, engine.where)
+            await dispatcher.drain(settings.stop_timeout_s)
+            for task in running:
+                task.cancel()
+    finally:
+        await gateway.close()
