@@ -36,16 +36,15 @@ if TYPE_CHECKING:
 class Pace:
     """How often to look. `idle_s`: when nothing waits; long where accepting wakes us. `between_claims_s`: least pause
     between two claims; where each is a round trip, permits gather meanwhile and share one. `gather_s`: how long
-    outcomes gather before they are written.
+    outcomes gather before they are written. `claim_at_once`: most deliveries per claim; enough to share one commit or
+    round trip, few enough to be one short turn on a loop that others wait for.
     """
 
+    claim_at_once: int = 64
     idle_s: float = 60.0
     between_claims_s: float = 0.0
     gather_s: float = 0.02
 
-
-CLAIM_AT_ONCE = 64
-"""Deliveries per claim: enough to share one commit, few enough to be one short turn on the loop."""
 
 SEND_AT_ONCE = 16
 """Attempts sent before the loop gets a turn: accepting has the right of way."""
@@ -214,7 +213,7 @@ class Dispatcher:
         if isinstance(decision, Wait):
             return max(decision.until_s - now_s, 0.001)
         room = 1 if decision.probe else self._boards[decision.processor].limiter.free
-        deliveries = await self._queue.claim(min(max(room, 1), CLAIM_AT_ONCE))
+        deliveries = await self._queue.claim(min(max(room, 1), self._pace.claim_at_once))
         await self._begin_and_send(deliveries, backlog.waiting)
         return None
 

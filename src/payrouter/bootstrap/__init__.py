@@ -1,6 +1,6 @@
 """The composition root: the only place that knows which adapters are in use."""
 
-from payrouter.bootstrap.offline import data_report, open_books, processor_books, retry_dead_letters
+from payrouter.bootstrap.offline import DeadLetters, Installation, installation, processor_books
 from payrouter.bootstrap.roles import (
     Dispatching,
     Intake,
@@ -11,13 +11,13 @@ from payrouter.bootstrap.roles import (
 )
 
 __all__ = [
+    "DeadLetters",
     "Dispatching",
+    "Installation",
     "Intake",
     "Router",
-    "data_report",
-    "open_books",
+    "installation",
     "processor_books",
-    "retry_dead_letters",
     "running_dispatcher",
     "running_intake",
     "running_router",

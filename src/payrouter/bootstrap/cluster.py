@@ -36,6 +36,9 @@ OPEN_WITHIN_S = 60.0
 BETWEEN_CLAIMS_S = 0.005
 """A claim is a round trip: permits gather for so long and share one."""
 
+CLAIM_AT_ONCE = 256
+"""Nobody waits for a dispatcher's loop."""
+
 _log = logging.getLogger("payrouter")
 
 
@@ -72,7 +75,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
             queue=queue,
             ledger=ClusterLedger(queue, rows),
             health_calls=RedisHealthCalls(link, keys, lease),
-            pace=Pace(settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
+            pace=Pace(CLAIM_AT_ONCE, settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
             where="Redis",
             tasks=(queue.keep,) if dispatches else (),
             coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,

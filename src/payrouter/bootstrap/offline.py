@@ -1,48 +1,96 @@
-"""What the command line needs beside a router, running or not."""
+"""An installation seen from outside, whether or not its processes run: for the command line."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-from payrouter.adapters.http.books import HttpBooks
-from payrouter.adapters.sqlite.books import SqliteBooks, send_again
-from payrouter.adapters.sqlite.file_report import FileReport, report_on
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from payrouter.domain.ledger import Totals
+    from payrouter.domain.window import Window
+    from payrouter.ports.books import ProcessorBooks, RouterBooks
+    from payrouter.ports.findings import Finding
+    from payrouter.ports.queue import DeadLetter
     from payrouter.settings import Settings
 
+# Imports inside functions: this module is loaded by servers too, which have little memory and one engine.
+# ruff: noqa: PLC0415
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The oldest dead letters, and how many there are; the same of poison: entries in the queue that are no payments.
+
+    `poison` is by the entry's place in the queue. Nobody can send such an entry; only a cluster's queue can have some.
+    """
+
+    letters: list[DeadLetter]
+    count: int
+    poison: dict[str, str] = field(default_factory=dict)
+    poison_count: int = 0
+
+
+class Installation(Protocol):
+    """What the settings name. `where` is the place of what is not settled, for people.
+
+    Every method raises `StoreError` if a store cannot be used; the text says why and what to do.
+    """
+
+    where: str
+
+    def books(self) -> AbstractAsyncContextManager[RouterBooks]:
+        """Give our books, for reading only."""
+        ...
+
+    async def summary(self, window: Window) -> dict[str, Totals]:
+        """Return totals of settled payments by processor; those without any are left out."""
+        ...
+
+    async def dead_letters(self, limit: int) -> DeadLetters:
+        """Return dead letters, `limit` of a kind at most."""
+        ...
+
+    async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
+        """Send dead letters again (all when None) and return how many; a running router notices within seconds.
+
+        Raises:
+            InvalidInput: if one of them is no dead letter; then nothing was changed.
+        """
+        ...
+
+    async def runs(self) -> bool:
+        """Return whether somebody hands payments to processors."""
+        ...
+
+    async def look(self) -> list[Finding]:
+        """Return what there is to say about the stores; changes nothing."""
+        ...
+
+    async def migrate(self) -> list[str]:
+        """Bring tables up to what this version needs; return what was done, in words, a line each."""
+        ...
+
+
+def installation(settings: Settings) -> Installation:
+    """Return the installation that the settings name; nothing is opened yet."""
+    if settings.clustered:
+        from payrouter.bootstrap.offline_cluster import ClusterInstallation
+
+        return ClusterInstallation(settings)
+    from payrouter.bootstrap.offline_embedded import EmbeddedInstallation
+
+    return EmbeddedInstallation(settings)
+
 
 @asynccontextmanager
-async def open_books(settings: Settings) -> AsyncIterator[SqliteBooks]:
-    """Give our books, for reading only.
-
-    Raises:
-        StoreUnavailable, StoreIncompatible: there are none, or they are not ours.
-    """
-    with SqliteBooks(settings.data) as books:
-        yield books
-
-
-def data_report(settings: Settings) -> FileReport:
-    """Return what can be said about the data file without writing to it."""
-    return report_on(settings.data)
-
-
-def retry_dead_letters(settings: Settings, correlation_ids: Sequence[str] | None) -> int:
-    """Send dead letters again (all when None) and return how many; a running router notices within seconds.
-
-    Raises:
-        InvalidInput: if one of them is no dead letter; then nothing was changed.
-    """
-    return send_again(settings.data, correlation_ids)
-
-
-@asynccontextmanager
-async def processor_books(settings: Settings, *, within_s: float = 15.0) -> AsyncIterator[HttpBooks]:
+async def processor_books(settings: Settings, *, within_s: float = 15.0) -> AsyncIterator[ProcessorBooks]:
     """Give the books of every configured processor; an answer may take `within_s`."""
+    from payrouter.adapters.http.books import HttpBooks
+
     books = HttpBooks(settings.processors, within_s=within_s)
     try:
         yield books

@@ -18,6 +18,7 @@ from payrouter_lab.bench import backlog as backlogs
 from payrouter_lab.bench import challenge, flood, schedule, summaries
 from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_directory
 from payrouter_lab.bench.calls import CallError
+from payrouter_lab.bench.contender_cluster import Shape
 from payrouter_lab.bench.k6 import LoadError
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.bench.session import console, contenders, measure, report
@@ -40,6 +41,11 @@ TargetUrl = Annotated[
 Keep = Annotated[Path | None, typer.Option(help="keep logs and data of every run in this directory")]
 Directory = Annotated[Path, typer.Option("--dir", help="where runs keep their files meanwhile; on a disk")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="write every run's figures to this file")]
+Cluster = Annotated[bool, typer.Option("--cluster", help="measure clusters: nginx, APIs, dispatchers, two stores")]
+Apis = Annotated[int, typer.Option(min=1, help="with --cluster: how many APIs")]
+Dispatchers = Annotated[int, typer.Option(min=1, help="with --cluster: how many dispatchers")]
+NoLimits = Annotated[bool, typer.Option("--no-limits", help="with --cluster: not within the deployment's limits")]
+Fsync = Annotated[str, typer.Option("--appendfsync", help="with --cluster: when Redis syncs, always or everysec")]
 Rate = Annotated[float, typer.Option(min=1, help="payments per second")]
 Seconds = Annotated[float, typer.Option(min=1, help="length of each measurement")]
 Connections = Annotated[int, typer.Option(min=1, max=1024, help="connections of the generator")]
@@ -66,16 +72,29 @@ def run_schedule(  # noqa: PLR0913 - one parameter per option
     kill_at: Annotated[
         float | None, typer.Option(min=0, help="second at which the router is killed, to be started a second later")
     ] = None,
+    kill_service: Annotated[
+        str | None, typer.Option(help="with --cluster: which one of its processes is killed, such as redis or api1")
+    ] = None,
+    cluster: Cluster = False,
+    apis: Apis = 2,
+    dispatchers: Dispatchers = 1,
+    no_limits: NoLimits = False,
+    appendfsync: Fsync = "always",
 ) -> None:
     """Run a schedule as the challenge does, score it, and compare the books id by id."""
     plan = schedule.load(file, seed=seed)
     results = measure(
         plan.name,
-        contenders(no_reference=no_reference, no_router=no_router, target=target),
+        contenders(
+            no_reference=no_reference,
+            no_router=no_router,
+            target=target,
+            shape=Shape(apis, dispatchers, limited=not no_limits, appendfsync=appendfsync) if cluster else None,
+        ),
         runs,
         (directory, keep),
         lambda contender, work: challenge.run_challenge(
-            plan, contender, work, console.print, trace=trace, kill_at_s=kill_at
+            plan, contender, work, console.print, trace=trace, kill_at_s=kill_at, kill_service=kill_service
         ),
     )
     report(plan.name, f"schedule {plan.name}, medians of {runs}", challenge.ROWS, results, json_file)
@@ -93,11 +112,21 @@ def run_flood(  # noqa: PLR0913 - one parameter per option
     keep: Keep = None,
     directory: Directory = RESULTS,
     json_file: JsonFile = None,
+    cluster: Cluster = False,
+    apis: Apis = 2,
+    dispatchers: Dispatchers = 1,
+    no_limits: NoLimits = False,
+    appendfsync: Fsync = "always",
 ) -> None:
     """Send payments as fast as they are accepted, and measure until all are settled."""
     results = measure(
         "flood",
-        contenders(no_reference=no_reference, no_router=no_router, target=target),
+        contenders(
+            no_reference=no_reference,
+            no_router=no_router,
+            target=target,
+            shape=Shape(apis, dispatchers, limited=not no_limits, appendfsync=appendfsync) if cluster else None,
+        ),
         runs,
         (directory, keep),
         lambda contender, work: flood.run_load(contender, work, payments, connections=connections),
@@ -163,6 +192,9 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
         summaries.PAYMENTS_PER_S
     ),
     seed: Annotated[int, typer.Option(help="draws the windows")] = 1,
+    engine: Annotated[summaries.Engine, typer.Option(help="the one-file router, or a whole cluster here")] = (
+        summaries.Engine.SQLITE
+    ),
     fill: Annotated[str, typer.Option(help="module:function that fills a data file")] = FILL,
     keep: Keep = None,
     directory: Directory = RESULTS,
@@ -174,8 +206,12 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
     for count in (small, large):
         console.print(f"[bold]summary[/] over {count} settled payments")
         with work_directory(f"summary-{count}", keep=keep, parent=directory) as work:
-            results[f"{count}"] = [summaries.measure_summaries(work, count, asks, fill_ledger, seed, per_s=per_s)]
-    console.print(comparison(f"summary latency, {asks} asks per kind", summaries.rows(), results))
+            if engine is summaries.Engine.POSTGRES:
+                figures = summaries.measure_cluster_summaries(work, count, asks, seed, per_s=per_s)
+            else:
+                figures = summaries.measure_summaries(work, count, asks, fill_ledger, seed, per_s=per_s)
+            results[f"{count}"] = [figures]
+    console.print(comparison(f"summary latency on {engine}, {asks} asks per kind", summaries.rows(), results))
     if json_file is not None:
         write_json(json_file, "summary", results)
 

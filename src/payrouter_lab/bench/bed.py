@@ -22,7 +22,9 @@ from payrouter_lab.bench.processes import Child, ChildError, free_port, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from payrouter_lab.bench.contender_cluster import ClusterChild, ServiceFigures, Shape
     from payrouter_lab.bench.processes import Usage
+    from payrouter_lab.cluster.limits import Used
 
 TOKEN = "123"
 FEES = {"default": Decimal("0.05"), "fallback": Decimal("0.15")}
@@ -35,17 +37,18 @@ PAYROUTER = "payrouter"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """What is measured: the reference, our router, or whatever listens at `url`."""
+    """What is measured: the reference, our router, or whatever listens at `url`; with a `shape`, as a cluster."""
 
     name: str
     url: str | None = None
+    shape: Shape | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further settings (`PAYROUTER_...`) for the router."""
 
 
 @dataclass(slots=True)
 class Bed:
-    """One started test bed. `child` is None when somebody else started the contender."""
+    """One started test bed. `child` is the contender's process, `cluster` its processes, when it is one or several."""
 
     contender: Contender
     directory: Path
@@ -54,12 +57,16 @@ class Bed:
     processors: dict[str, Processor]
     target: Target
     child: Child | None = None
+    cluster: ClusterChild | None = None
     token: str = TOKEN
 
     def start(self) -> None:
         """Start the contender; after `child.kill()`, once more on the same data."""
         port = urlsplit(self.target.url).port or 0
         urls = {name: processor.url for name, processor in self.processors.items()}
+        if self.contender.shape is not None:
+            self.cluster = self._cluster(self.contender.shape, port, urls)
+            return
         if self.contender.name == REFERENCE:
             argv = [
                 "-m",
@@ -77,19 +84,65 @@ class Bed:
 
     def usage(self) -> Usage | None:
         """Return what the contender has used since it was started; None if somebody else started it."""
-        return self.child.usage() if self.child is not None else None
+        running = self.child or self.cluster
+        return running.usage() if running is not None else None
+
+    def used(self) -> dict[str, Used]:
+        """Return what each service of a limited cluster has used since it was started."""
+        return self.cluster.used() if self.cluster is not None else {}
+
+    def services(self, before: Mapping[str, Used]) -> dict[str, ServiceFigures]:
+        """Return what each service of a limited cluster used since then."""
+        return self.cluster.figures(before) if self.cluster is not None else {}
 
     def stop(self) -> None:
         """End the contender, if it is ours."""
-        if self.child is not None:
-            self.child.stop()
+        running = self.child or self.cluster
+        if running is not None:
+            running.stop()
 
-    def _settings(self, port: int, urls: Mapping[str, str]) -> dict[str, str]:
+    def check(self) -> None:
+        """Raise `ChildError` if the contender is ours and has ended."""
+        running = self.child or self.cluster
+        if running is not None:
+            running.check()
+
+    def kill(self, service: str | None) -> None:
+        """End the contender at once, or one service of a cluster.
+
+        Raises:
+            ChildError: if there is no such thing here.
+        """
+        if self.cluster is not None and service is not None:
+            self.cluster.kill(service)
+        elif self.child is not None and service is None:
+            self.child.kill()
+        else:
+            raise ChildError("kill the router, or with --cluster one service of it (--kill-service)")
+
+    def start_again(self, service: str | None) -> None:
+        """Start what was killed, on the same data, and return once it serves."""
+        if self.cluster is not None and service is not None:
+            self.cluster.start(service)
+        else:
+            self.start()
+            self.wait_until_up()
+
+    def _cluster(self, shape: Shape, port: int, urls: Mapping[str, str]) -> ClusterChild:
+        from payrouter_lab.bench.contender_cluster import ClusterChild  # noqa: PLC0415 - only a cluster needs it
+
+        settings = {"PAYROUTER_PROCESSORS": self._processors(urls), "PAYROUTER_ALLOW_PURGE": "true"}
+        return ClusterChild(self.directory, shape, port, settings | dict(self.contender.settings))
+
+    def _processors(self, urls: Mapping[str, str]) -> str:
         processors = [
             {"name": name, "url": url, "fee": str(self.fees[name]), "admin_token": TOKEN} for name, url in urls.items()
         ]
+        return msgspec.json.encode(processors).decode()
+
+    def _settings(self, port: int, urls: Mapping[str, str]) -> dict[str, str]:
         return {
-            "PAYROUTER_PROCESSORS": msgspec.json.encode(processors).decode(),
+            "PAYROUTER_PROCESSORS": self._processors(urls),
             "PAYROUTER_DATA": str(self.database),
             "PAYROUTER_BIND": f"127.0.0.1:{port}",
             "PAYROUTER_ALLOW_PURGE": "true",

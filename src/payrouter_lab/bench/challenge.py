@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from payrouter_lab.bench.bed import Bed
+    from payrouter_lab.bench.contender_cluster import ServiceFigures
     from payrouter_lab.bench.k6 import LoadResult
     from payrouter_lab.bench.processes import Usage
     from payrouter_lab.bench.schedule import Schedule
@@ -53,6 +54,7 @@ class ChallengeResult:
     differences: int
     cpu_s_per_1000: float | None
     peak_mb: float | None
+    services: dict[str, ServiceFigures]
     findings: list[str]
 
     @property
@@ -90,18 +92,22 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
     *,
     trace: bool = False,
     kill_at_s: float | None = None,
+    kill_service: str | None = None,
 ) -> ChallengeResult:
-    """Run one test and return its figures. At `kill_at_s` the router is killed (`kill -9`) and started a second later.
+    """Run one test and return its figures.
+
+    At `kill_at_s` the router, or one service of a cluster, is killed (`kill -9`) and started a second later.
 
     Raises:
         LoadError, ChildError, CallError: if the test itself goes wrong.
     """
     with started_bed(contender, directory, schedule.fees) as bed:
         since_s = time.time()
-        before = bed.usage()
+        before, used = bed.usage(), bed.used()
+        kill = (kill_at_s, kill_service) if kill_at_s is not None and contender.name == PAYROUTER else None
         run = LoadRun(schedule, bed, directory, trace=trace)
         with run.child:
-            _watch(schedule, bed, run, say, kill_at_s=kill_at_s if contender.name == PAYROUTER else None)
+            _watch(schedule, bed, run, say, kill=kill)
             load = run.result()
         due = int(schedule.length_s // schedule.audit.period_s)
         if len(load.console.audits) != due:
@@ -112,23 +118,22 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
         bed.configure()
         bed.target.wait_until_settled(load.accepted, DRAIN_S)
         after = bed.usage()
-        return _result(schedule, bed, run, load, (before, after), since_s)
+        return _result(schedule, bed, run, load, (before, after), bed.services(used), since_s)
 
 
-def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill_at_s: float | None) -> None:
+def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill: tuple[float, str | None] | None) -> None:
     """Wait for the load's end, telling every few seconds how it goes."""
     begun = time.monotonic()
     due, settled_then = STATUS_EVERY_S, 0
     while run.child.alive:
         time.sleep(0.2)
-        if bed.child is not None:
-            bed.child.check()
+        bed.check()
         elapsed = time.monotonic() - begun
         if elapsed > schedule.length_s + K6_SPARE_S:
             raise LoadError(f"k6 was still running after {elapsed:.0f} s")
-        if kill_at_s is not None and time.time() - (run.started_s() or time.time()) >= kill_at_s:
-            kill_at_s = None
-            _kill_and_restart(bed, say)
+        if kill is not None and time.time() - (run.started_s() or time.time()) >= kill[0]:
+            _kill_and_restart(bed, say, kill[1])
+            kill = None
         started_s = run.started_s() if elapsed >= due else None
         if started_s is None:
             continue
@@ -144,17 +149,15 @@ def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill_at_s: f
         settled_then = settled
 
 
-def _kill_and_restart(bed: Bed, say: Say) -> None:
-    """Kill the router, wait a second, start it again on the same file."""
-    if bed.child is None:
-        raise LoadError("only a router that was started here can be killed")
-    bed.child.kill()
+def _kill_and_restart(bed: Bed, say: Say, service: str | None) -> None:
+    """Kill the router or a service of it, wait a second, start it again on the same data."""
+    bed.kill(service)
     time.sleep(RESTART_AFTER_S)
     begun = time.monotonic()
-    bed.start()
-    bed.wait_until_up()
+    bed.start_again(service)
     say(
-        f"        killed, and {RESTART_AFTER_S:g} s later started again: serving after {time.monotonic() - begun:.2f} s"
+        f"        {service or 'router'} killed, and {RESTART_AFTER_S:g} s later started again:"
+        f" serving after {time.monotonic() - begun:.2f} s"
     )
 
 
@@ -164,6 +167,7 @@ def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run
     run: LoadRun,
     load: LoadResult,
     usage: tuple[Usage | None, Usage | None],
+    services: dict[str, ServiceFigures],
     since_s: float,
 ) -> ChallengeResult:
     settled = {name: total(found) for name, found in (load.console.end or {})["ours"].items()}
@@ -198,6 +202,7 @@ def _result(  # noqa: PLR0913, PLR0917 - gathers the facts of one run
         differences=len(books.differences),
         cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / accepted if before and after and accepted else None,
         peak_mb=after.peak_mb if after else None,
+        services=services,
         findings=[f"audit at {found['at_s']} s: {'; '.join(found['differences'])}" for found in audits]
         + books.findings(),
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from payrouter_lab.bench.bed import Bed
+    from payrouter_lab.bench.contender_cluster import ServiceFigures
     from payrouter_lab.bench.jobs import Outcome
     from payrouter_lab.bench.loads import Run
 
@@ -37,6 +38,7 @@ class LoadFigures:
     settled_per_s: float
     cpu_s_per_1000: float | None
     peak_mb: float | None
+    services: dict[str, ServiceFigures]
     findings: list[str]
 
     @property
@@ -78,7 +80,7 @@ def run_load(
     with started_bed(contender, directory, FEES) as bed:
         loads = Loads(bed)
         since_s = time.time()
-        before = bed.usage()
+        before, used = bed.usage(), bed.used()
         with loads.start(count, rate=rate, connections=connections) as run:
             outcome, settled, done_s = _until_settled(bed, run, count)
         after = bed.usage()
@@ -92,6 +94,7 @@ def run_load(
             settled_per_s=settled / (done_s - outcome.first_sent_s),
             cpu_s_per_1000=1000 * (after.cpu_s - before.cpu_s) / settled if before and after and settled else None,
             peak_mb=after.peak_mb if after else None,
+            services=bed.services(used),
             findings=audit.findings(),
         )
 

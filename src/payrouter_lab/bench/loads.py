@@ -107,8 +107,7 @@ class Run:
         """
         while self.child.alive:
             time.sleep(_POLL_S)
-            if self._loads.bed.child is not None:
-                self._loads.bed.child.check()
+            self._loads.bed.check()
             if meanwhile is not None:
                 meanwhile()
         if self.child.process.returncode != 0:

@@ -6,7 +6,9 @@ benchmark (`setpriv --pdeathsig`, where there is one).
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -37,19 +39,58 @@ class Usage:
     peak_mb: float
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a process is run.
+
+    `user`: whom it runs as; None for our own. Only root can choose.
+    `prefix`: words before its command, still run as our own user: a program that does something and becomes the rest.
+    `stop_signal`: what asks it to end. `death_signal`: what it gets when we die; it must take its own children along.
+    To the kernel "we" is the thread that starts it (PR_SET_PDEATHSIG in prctl(2)): that thread must live as long.
+    """
+
+    user: str | None = None
+    prefix: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGKILL
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` in this manner.
+
+        Raises:
+            ChildError: if another user is asked for and `setpriv` is missing.
+        """
+        guard = shutil.which("setpriv")
+        if guard is None:
+            if self.user is not None:
+                raise ChildError(
+                    f"running {argv[0]} as {self.user} needs setpriv, which is missing: install util-linux"
+                )
+            return [*self.prefix, *argv]
+        group = grp.getgrgid(pwd.getpwnam(self.user).pw_gid).gr_name if self.user else ""
+        change = ["--reuid", self.user, "--regid", group, "--clear-groups"] if self.user else []
+        # One setpriv for both: it asks for the death signal last, and a change of user would clear it.
+        return [*self.prefix, guard, *change, "--pdeathsig", self.death_signal.name.removeprefix("SIG"), "--", *argv]
+
+
 class Child:
     """A started process, with everything it starts itself. As a context manager it is ended on leaving."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, directory: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        manner: Manner | None = None,
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        guard = shutil.which("setpriv")
-        prefix = [guard, "--pdeathsig", "KILL", "--"] if guard else []
+        self.manner = manner or Manner()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, *argv],
+                self.manner.command(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -84,7 +125,7 @@ class Child:
         """Ask the process to end; kill what is left of its tree."""
         tree = process_tree(self.process.pid)
         if self.alive:
-            self.process.terminate()
+            self.ask_to_stop()
             try:
                 self.process.wait(STOP_WITHIN_S)
             except subprocess.TimeoutExpired:
@@ -92,11 +133,32 @@ class Child:
         for pid in tree & process_tree(self.process.pid):
             _signal(pid, signal.SIGKILL)
 
+    def ask_to_stop(self) -> None:
+        """Ask the process to end, without waiting for it."""
+        # A paused process takes no signal but SIGKILL before it runs again.
+        self.resume()
+        self.process.send_signal(self.manner.stop_signal)
+
     def kill(self) -> None:
         """End the process and its tree at once, as a power cut would."""
         for pid in process_tree(self.process.pid) | {self.process.pid}:
             _signal(pid, signal.SIGKILL)
         self.process.wait()
+        # A child that was born while we looked is still of the session.
+        while born := {pid for pid in process_tree(self.process.pid) if not is_zombie(pid)}:
+            for pid in born:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    def pause(self) -> None:
+        """Stop the tree where it stands, until `resume`."""
+        for pid in process_tree(self.process.pid):
+            _signal(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused tree go on."""
+        for pid in process_tree(self.process.pid):
+            _signal(pid, signal.SIGCONT)
 
     def usage(self) -> Usage:
         """Return what the tree has used so far."""
@@ -119,6 +181,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
+    state: str
     parent: int
     session: int
     cpu_s: float
@@ -132,7 +195,7 @@ def _stat(pid: int) -> _Stat | None:
     # The name, in brackets, may hold anything; fields after it are numbered from 3 (state) in proc(5).
     fields = text.rpartition(")")[2].split()
     ticks = sum(map(int, fields[11:15]))  # utime, stime, and both of children already waited for
-    return _Stat(int(fields[1]), int(fields[3]), ticks / _TICKS_PER_S)
+    return _Stat(fields[0], int(fields[1]), int(fields[3]), ticks / _TICKS_PER_S)
 
 
 def process_tree(root: int) -> set[int]:
@@ -144,6 +207,12 @@ def process_tree(root: int) -> set[int]:
     while more := {pid for pid, stat in stats.items() if stat.parent in tree} - tree:
         tree |= more
     return tree
+
+
+def is_zombie(pid: int) -> bool:
+    """Return whether a process is over, whoever has still to be told so."""
+    stat = _stat(pid)
+    return stat is None or stat.state == "Z"
 
 
 def _peak_mb(pid: int) -> float:
@@ -161,6 +230,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listening(port: int) -> bool:
+    """Return whether 127.0.0.1 accepts connections on `port`."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_for_port(child: Child, port: int, within_s: float = 30.0) -> None:
     """Return once `port` accepts connections.
 
@@ -170,8 +245,7 @@ def wait_for_port(child: Child, port: int, within_s: float = 30.0) -> None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         child.check()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if listening(port):
+            return
         time.sleep(0.02)
     raise ChildError(f"{child.name} did not listen on port {port} within {within_s:g} s:\n{child.tail()}")

@@ -9,11 +9,14 @@ from rich.console import Console
 
 from payrouter_lab.bench.bed import PAYROUTER, REFERENCE, Contender, work_directory
 from payrouter_lab.bench.processes import ChildError
+from payrouter_lab.bench.service_table import service_table
 from payrouter_lab.bench.tables import Row, comparison, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from payrouter_lab.bench.contender_cluster import Shape
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -33,17 +36,19 @@ class Verdict(Protocol):
 Result = TypeVar("Result", bound=Verdict)
 
 
-def contenders(*, no_reference: bool, no_router: bool, target: str | None) -> list[Contender]:
-    """Return who is measured, the reference first.
+def contenders(
+    *, no_reference: bool, no_router: bool, target: str | None, shape: Shape | None = None
+) -> list[Contender]:
+    """Return who is measured, the reference first; as clusters of that shape, if one is given.
 
     Raises:
         ChildError: if nobody is left.
     """
-    found = [] if no_reference else [Contender(REFERENCE)]
+    found = [] if no_reference else [Contender(REFERENCE, shape=shape)]
     if target is not None:
         found.append(Contender("target", url=target))
     elif not no_router:
-        found.append(Contender(PAYROUTER))
+        found.append(Contender(PAYROUTER, shape=shape))
     if not found:
         raise ChildError("nobody to measure: --no-reference and --no-router were both given")
     return found
@@ -75,6 +80,10 @@ def report(
 ) -> None:
     """Print the table, write the file, and exit with 1 unless the last contender's runs were all sound."""
     console.print(comparison(title, rows, results))
+    for contender, runs in results.items():
+        table = service_table(contender, [getattr(run, "services", {}) for run in runs])
+        if table is not None:
+            console.print(table)
     if file is not None:
         write_json(file, name, results)
     if not all(result.sound for result in list(results.values())[-1]):

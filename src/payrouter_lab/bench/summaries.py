@@ -1,6 +1,7 @@
 """Does the summary stay fast as the ledger grows? Windows of every kind, asked of a small and a large one.
 
-The ledgers are filled through their port, not over HTTP: by `Fill`, given as `module:function`.
+The ledgers are not filled over HTTP, which would take hours: a data file by `Fill`, given as `module:function`,
+PostgreSQL by `fill_postgres`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
 
 from payrouter_lab.bench.bed import FEES, PAYROUTER, Bed, Contender, started_bed
-from payrouter_lab.bench.calls import CallError
+from payrouter_lab.bench.calls import CallError, Target
 from payrouter_lab.bench.jobs import quantiles
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.bench.tables import Row
@@ -28,6 +30,13 @@ NEWEST = datetime(2025, 8, 1, 12, 0, 0, 123456, tzinfo=UTC)
 WARM_UP = 50
 
 Window = dict[str, str]
+
+
+class Engine(StrEnum):
+    """Where the ledger is."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
 
 
 class Fill(Protocol):
@@ -108,20 +117,43 @@ def measure_summaries(  # noqa: PLR0913 - one parameter per option
 
     with started_bed(contender, directory, FEES, prepare=prepare) as bed:
         bed.configure(failing=True)  # nothing to send; and if there were, it would not be settled
-        found = bed.target.settled()
-        if found != count:
-            raise CallError(f"{count} payments were filled in, the summary says {found}")
-        latency = {kind: quantiles(_ask(bed, draw, asks)) for kind, draw in windows(oldest, NEWEST, seed).items()}
-    return SummaryFigures(count, latency)
+        return _measure(bed.target, count, oldest, asks, seed)
 
 
-def _ask(bed: Bed, draw: Callable[[], Window], asks: int) -> list[float]:
+def measure_cluster_summaries(
+    directory: Path, count: int, asks: int, seed: int, *, per_s: float = PAYMENTS_PER_S
+) -> SummaryFigures:
+    """`measure_summaries` of a cluster on this machine: asked of nginx, answered from PostgreSQL.
+
+    Raises:
+        ChildError, CallError: if the cluster does not start, or does not sum up what was filled in.
+    """
+    # Only here: a benchmark of the embedded engine needs none of the cluster's packages.
+    from payrouter_lab.bench.fill_postgres import fill_ledger  # noqa: PLC0415
+    from payrouter_lab.cluster.local import DATABASE, LocalCluster  # noqa: PLC0415
+
+    oldest = oldest_of(count, per_s)
+    directory.chmod(0o755)  # PostgreSQL runs as somebody else
+    with LocalCluster(directory, port=0) as cluster:
+        fill_ledger(cluster.postgres.url_of(DATABASE), count, oldest=oldest, newest=NEWEST)
+        return _measure(Target(cluster.url), count, oldest, asks, seed)
+
+
+def _measure(target: Target, count: int, oldest: datetime, asks: int, seed: int) -> SummaryFigures:
+    found = target.settled()
+    if found != count:
+        raise CallError(f"{count} payments were filled in, the summary says {found}")
+    kinds = windows(oldest, NEWEST, seed)
+    return SummaryFigures(count, {kind: quantiles(_ask(target, draw, asks)) for kind, draw in kinds.items()})
+
+
+def _ask(target: Target, draw: Callable[[], Window], asks: int) -> list[float]:
     """Return the latency in ms of each ask but the first few."""
     found = []
     for _ in range(WARM_UP + asks):
         window = draw()
         begun = time.perf_counter()
-        bed.target.summary(**window)
+        target.summary(**window)
         found.append((time.perf_counter() - begun) * 1000)
     return found[WARM_UP:]
 

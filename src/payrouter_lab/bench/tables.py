@@ -37,7 +37,7 @@ def comparison(title: str, rows: Sequence[Row[Result]], results: Mapping[str, Se
         table.add_column("ratio", justify="right")
     for row in rows:
         columns = [[row.value(result) for result in found] for found in results.values()]
-        cells = [_cell(values, row.digits) for values in columns]
+        cells = [cell(values, row.digits) for values in columns]
         if len(results) > 1:
             cells.append(_ratio(columns[0], columns[-1]) if row.ratio else "")
         table.add_row(row.label, *cells)
@@ -50,7 +50,8 @@ def median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _cell(values: Sequence[float | None], digits: int) -> str:
+def cell(values: Sequence[float | None], digits: int) -> str:
+    """Return the median and, where runs differ, their range."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"

@@ -6,19 +6,24 @@ local dispatchers, payments, meta = KEYS[1], KEYS[2], KEYS[3]
 if not registered(dispatchers, ARGV[1]) then
   return nil
 end
-local answers, begun = {}, 0
+local ids = {}
 for i = 3, #ARGV, 3 do
-  local id, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local record = redis.call('HGET', payments, id)
-  if record == before then
-    redis.call('HSET', payments, id, after)
-    begun = begun + 1
-    answers[#answers + 1] = '1'
+  ids[#ids + 1] = ARGV[i]
+end
+local records = redis.call('HMGET', payments, unpack(ids))
+local answers, rows = {}, {}
+for n, id in ipairs(ids) do
+  local before, after = ARGV[3 * n + 1], ARGV[3 * n + 2]
+  if records[n] == before then
+    rows[#rows + 1] = id
+    rows[#rows + 1] = after
+    answers[n] = '1'
   else
-    answers[#answers + 1] = record == after and '1' or '0'
+    answers[n] = records[n] == after and '1' or '0'
   end
 end
-if begun > 0 then
-  redis.call('HINCRBY', meta, 'waiting', -begun)
+if #rows > 0 then
+  redis.call('HSET', payments, unpack(rows))
+  redis.call('HINCRBY', meta, 'waiting', -#rows / 2)
 end
 return table.concat(answers)

@@ -32,10 +32,14 @@ end
 
 if #back < limit then
   local streams = redis.call('XREADGROUP', 'GROUP', group, instance, 'COUNT', limit - #back, 'STREAMS', queue, '>')
-  for _, entry in ipairs(streams and streams[1][2] or {}) do
-    local fields = entry[2]
-    local record = fields[1] == 'p' and redis.call('HGET', payments, fields[2])
-    if record and entry_of(record) == entry[1] then
+  local entries, ids = streams and streams[1][2] or {}, {}
+  for n, entry in ipairs(entries) do
+    ids[n] = entry[2][2] or ''
+  end
+  local records = #ids > 0 and redis.call('HMGET', payments, unpack(ids)) or {}
+  for n, entry in ipairs(entries) do
+    local fields, record = entry[2], records[n]
+    if record and fields[1] == 'p' and entry_of(record) == entry[1] then
       reply[#reply + 1] = fields[2]
       reply[#reply + 1] = record
     else

@@ -6,25 +6,33 @@ local queue, payments, again, dead, orphans, failures, meta, known, known_before
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local group, remembered = ARGV[1], tonumber(ARGV[2])
 local ids, entries, amounts, waited = {}, {}, {}, 0
-for i = 3, #ARGV do
-  local id = ARGV[i]
-  local record = redis.call('HGET', payments, id)
-  if record then
-    local state, amount, entry = string.match(record, '^(%a);(%d+);%d+;([%d-]+);')
-    ids[#ids + 1] = id
-    entries[#entries + 1] = entry
-    amounts[#amounts + 1] = id
-    amounts[#amounts + 1] = amount
-    if state == 'Q' then
-      waited = waited + 1
+local any_orphans = redis.call('EXISTS', orphans) == 1
+
+local function leave(id, record)
+  local state, amount, entry = string.match(record, '^(%a);(%d+);%d+;([%d-]+);')
+  ids[#ids + 1] = id
+  entries[#entries + 1] = entry
+  amounts[#amounts + 1] = id
+  amounts[#amounts + 1] = amount
+  if state == 'Q' then
+    waited = waited + 1
+  end
+  -- An attempt under way is held by somebody and in no set, unless its holder died.
+  if state ~= 'A' or any_orphans then
+    local place = member(entry, id)
+    redis.call('ZREM', again, place)
+    redis.call('ZREM', dead, place)
+    redis.call('ZREM', orphans, place)
+  end
+end
+
+for first = 3, #ARGV, 500 do
+  local last = math.min(first + 499, #ARGV)
+  local records = redis.call('HMGET', payments, unpack(ARGV, first, last))
+  for i = first, last do
+    if records[i - first + 1] then
+      leave(ARGV[i], records[i - first + 1])
     end
-    -- Attempting is held by somebody and nowhere else; the other states may stand in a set.
-    if state ~= 'A' then
-      local place = member(entry, id)
-      redis.call('ZREM', again, place)
-      redis.call('ZREM', dead, place)
-    end
-    redis.call('ZREM', orphans, member(entry, id))
   end
 end
 if #ids == 0 then
