@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check static format lock wheel bench flood bench-all backlog summary-bench states clean
+.PHONY: help run cluster services test check static format lock wheel bench bench-all flood backlog summary-bench
+.PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -23,7 +24,13 @@ $(VENV)/.dev: $(BIN)/payrouter requirements-dev.lock
 run: $(BIN)/payrouter ## install and start the demo: router on 9999, simulated processors on 8001 and 8002
 	@exec $(BIN)/payrouter demo
 
-test: $(VENV)/.dev ## run the whole test suite
+cluster: $(VENV)/.dev services ## a whole cluster on this machine: nginx on 9999, two APIs, a dispatcher, Redis, PostgreSQL
+	@exec $(BIN)/python -m payrouter_lab.cluster $(CLUSTER_ARGS)
+
+services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Debian, as root)
+	@$(BIN)/python -m payrouter_lab.cluster.binaries
+
+test: $(VENV)/.dev services ## run the whole test suite, with real servers
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 static: $(VENV)/.dev ## format, lint, strict types, import contracts
@@ -59,6 +66,22 @@ bench-all: $(VENV)/.dev ## the published schedule, the long, the slow and the ra
 		$(BENCH) schedule bench/schedules/$$name.toml --runs $(RUNS) $(BENCH_ARGS) || failed=1; \
 	done; exit $${failed:-0}
 
+bench-cluster: $(VENV)/.dev services ## the same for a cluster under the limits of deploy/docker-compose.yml
+	@$(BENCH) schedule $(SCHEDULE) --cluster --runs $(RUNS) $(BENCH_ARGS)
+
+bench-cluster-all: $(VENV)/.dev services ## every schedule for a cluster
+	@for name in published long slow-not-down random; do \
+		$(BENCH) schedule bench/schedules/$$name.toml --cluster --runs $(RUNS) $(BENCH_ARGS) || failed=1; \
+	done; exit $${failed:-0}
+
+flood-cluster: $(VENV)/.dev services ## 30 000 payments as fast as a cluster accepts them
+	@$(BENCH) flood --cluster --runs $(RUNS) $(BENCH_ARGS)
+
+kill-cluster: $(VENV)/.dev services ## the published schedule once per process of a cluster, that process killed in the middle
+	@for name in nginx api1 api2 dispatcher1 redis postgres; do \
+		$(BENCH) schedule $(SCHEDULE) --cluster --no-reference --kill-at 25 --kill-service $$name $(BENCH_ARGS) || failed=1; \
+	done; exit $${failed:-0}
+
 flood: $(VENV)/.dev ## 30 000 payments as fast as they are accepted
 	@$(BENCH) flood --runs $(RUNS) $(BENCH_ARGS)
 
@@ -67,6 +90,12 @@ backlog: $(VENV)/.dev ## a million payments waiting, a kill -9, a drain
 
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)
+
+scaling: $(VENV)/.dev services ## what a payment costs each service with more dispatchers and APIs, with plots into docs/
+	@$(BENCH) scaling --plots docs $(BENCH_ARGS)
+
+summary-cluster: $(VENV)/.dev services ## the same over 10 000 000 payments in PostgreSQL
+	@$(BENCH) summary --engine postgres --large 10000000 $(BENCH_ARGS)
 
 states: $(BIN)/payrouter ## draw docs/states.md from the transition table
 	$(BIN)/python docs/draw_states.py

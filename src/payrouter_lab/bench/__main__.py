@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ import typer
 from rich.console import Console
 
 from payrouter_lab.bench import backlog as backlogs
-from payrouter_lab.bench import challenge, flood, schedule, summaries
+from payrouter_lab.bench import challenge, flood, scaling, schedule, summaries
 from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
@@ -214,6 +215,32 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
     console.print(comparison(f"summary latency on {engine}, {asks} asks per kind", summaries.rows(), results))
     if json_file is not None:
         write_json(json_file, "summary", results)
+
+
+@app.command("scaling")
+def run_scaling(
+    *,
+    payments: Annotated[int, typer.Option(min=1000, help="how many per flood")] = 20_000,
+    runs: Runs = 3,
+    plots: Annotated[Path, typer.Option(help="where the plots are written")] = RESULTS,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure what a payment costs each service with 1 to 4 dispatchers and 2 to 6 APIs, without limits."""
+    by_dispatchers, by_apis = scaling.measure_scaling(directory, keep, payments, runs, console.print)
+    plots.mkdir(parents=True, exist_ok=True)
+    for name, axis, points, count in (
+        ("dispatchers", "dispatchers (2 APIs)", by_dispatchers, attrgetter("dispatchers")),
+        ("apis", "APIs (1 dispatcher)", by_apis, attrgetter("apis")),
+    ):
+        title = f"CPU per payment by {name}, flood of {payments}, medians of {runs}"
+        console.print(scaling.scaling_table(title, points))
+        scaling.plot(plots / f"scaling-{name}.svg", f"CPU per payment by {name}", axis, points, count)
+    if json_file is not None:
+        write_json(json_file, "scaling", {"dispatchers": by_dispatchers, "apis": by_apis})
+    if not all(point.sound for point in (*by_dispatchers, *by_apis)):
+        raise typer.Exit(1)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -11,18 +11,21 @@ from dotenv import dotenv_values
 from payrouter_lab.bench.k6 import ROOT
 from payrouter_lab.bench.processes import ChildError, Usage
 from payrouter_lab.cluster import deployed
-from payrouter_lab.cluster.limits import Limits, rations
+from payrouter_lab.cluster.limits import Limits, Ration, rations
 from payrouter_lab.cluster.local import LocalCluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from payrouter_lab.cluster.limits import Ration, Used
+    from payrouter_lab.cluster.limits import Used
 
 CONTEST = ROOT / "deploy" / "contest.env"
 _ELSEWHERE = {"PAYROUTER_PROCESSORS"}
 _MB = 2**20
+
+METERED = {name: Ration() for name in ("nginx", "api", "dispatcher", "redis", "postgres")}
+"""Groups without limits, one for all instances of a service: what each uses is counted all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +69,20 @@ class ClusterChild:
     def __init__(self, directory: Path, shape: Shape, port: int, settings: Mapping[str, str]) -> None:
         directory.chmod(0o755)
         self._stack = ExitStack()
-        chosen: dict[str, Ration] = rations(deployed.read_services())
-        self.limits = Limits(chosen if shape.limited else {})
+        self.limits = Limits(rations(deployed.read_services()) if shape.limited else METERED)
         self.cluster = LocalCluster(
             directory / "cluster",
             apis=shape.apis,
             dispatchers=shape.dispatchers,
             port=port,
-            limits=self.limits if shape.limited else None,
+            limits=self.limits,
             settings=contest_settings() | dict(settings),
             processors=False,
             appendfsync=shape.appendfsync,
         )
         try:
             self._stack.enter_context(self.cluster)
-            if shape.limited:
-                self._stack.enter_context(self.limits.sampling())
+            self._stack.enter_context(self.limits.sampling())
         except BaseException:
             self._stack.close()
             raise

@@ -9,26 +9,20 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import yaml
-
+from payrouter_lab.cluster.deployed import UnknownDeployment
 from payrouter_lab.cluster.hierarchy import OWN, ROOT, Hierarchy, Reading, hierarchy, remove, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
-COMPOSE = Path(__file__).parents[3] / "deploy" / "docker-compose.yml"
 SAMPLE_EVERY_S = 0.5
 GROUP = "payrouter"
 _numbers = count(1)
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-
-
-class LimitsError(Exception):
-    """The limits cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +38,24 @@ class Ration:
         return f"{cpus}, {memory}"
 
 
-def read_rations(compose: Path = COMPOSE) -> dict[str, Ration]:
-    """Return the limits by service, of a compose file: `services.NAME.deploy.resources.limits`.
+def rations(services: Mapping[str, Mapping[str, Any]]) -> dict[str, Ration]:
+    """Return the limits of the services of a compose file, by name: `deploy.resources.limits`.
 
     Raises:
-        LimitsError: if the file is missing, or is not what it should be.
+        UnknownDeployment: if one of them cannot be read.
     """
-    try:
-        services: Any = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
-        return {name: _ration(name, service) for name, service in services.items()}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise LimitsError(f"{compose} has no services with limits to read: {error!r}") from error
+    return {name: _ration(name, service) for name, service in services.items()}
 
 
 def _ration(name: str, service: Mapping[str, Any]) -> Ration:
-    limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
-    cpus, memory = limits.get("cpus"), limits.get("memory")
+    limits: Any = service
     try:
+        for key in ("deploy", "resources", "limits"):
+            limits = limits.get(key) or {}
+        cpus, memory = limits.get("cpus"), limits.get("memory")
         return Ration(None if cpus is None else _cpus(cpus), None if memory is None else _bytes(memory))
-    except ValueError as error:
-        raise LimitsError(f"services.{name}.deploy.resources.limits: {error}") from None
+    except (ValueError, AttributeError) as error:
+        raise UnknownDeployment(f"services.{name}.deploy.resources.limits: {error}") from None
 
 
 def _cpus(value: Any) -> float:
