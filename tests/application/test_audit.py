@@ -34,21 +34,21 @@ class Ours:
             if state is PaymentState.SETTLED and at in window
         ]
 
-    def summary(self, window):
+    async def summary(self, window):
         return _by_processor(self._settled(window))
 
-    def slice_end_us(self, window, most):
+    async def slice_end_us(self, window, most):
         instants = sorted(entry.requested_us for _, entry in self._settled(window))
         return instants[most - 1] if len(instants) >= most else window.last_us
 
-    def settled(self, window):
+    async def settled(self, window):
         found: dict[str, dict[str, BookEntry]] = {}
         for name, entry in self._settled(window):
             found.setdefault(name, {})[entry.correlation_id] = entry
         self.largest_slice = max(self.largest_slice, len(self._settled(window)))
         return found
 
-    def unresolved(self, window, limit):
+    async def unresolved(self, window, limit):
         found = [
             UnresolvedAttempt(name, BookEntry(one, amount, at), state.label)
             for one, (name, amount, at, state) in self.rows.items()
@@ -56,7 +56,7 @@ class Ours:
         ]
         return _by_processor([(one.processor, one.entry) for one in found]), found[:limit]
 
-    def find(self, correlation_id):
+    async def find(self, correlation_id):
         if correlation_id not in self.rows:
             return None
         name, amount, at, state = self.rows[correlation_id]
@@ -257,8 +257,8 @@ def test_a_payment_settled_while_we_compare_is_no_difference():
     pay(ours, theirs, "open", "default", state=PaymentState.ATTEMPTING)
     read = ours.settled
 
-    def settled_after_reading(window):
-        found = read(window)
+    async def settled_after_reading(window):
+        found = await read(window)
         ours.rows["open"] = ("default", 1990, 500, PaymentState.SETTLED)
         return found
 

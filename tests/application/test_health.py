@@ -10,7 +10,7 @@ import pytest
 
 from application.virtual_time import START_US, VirtualClock, virtually
 from application.world import CHEAP, DEAR, PROCESSORS, Events, World, failing, ok
-from payrouter.adapters.memory import MemoryStore
+from payrouter.adapters.memory_coordination import MemoryHealthCalls
 from payrouter.application.health import HealthPoller
 from payrouter.domain.board import ProcessorBoard, Standing
 from payrouter.domain.errors import StoreUnavailable
@@ -49,18 +49,38 @@ class HealthEndpoints:
         return [later - earlier for earlier, later in itertools.pairwise(calls)]
 
 
-class Life:
-    """One poller over boards of its own; `store` survives it."""
+def fresh_calls() -> MemoryHealthCalls:
+    return MemoryHealthCalls(VirtualClock().now_us)
 
-    def __init__(self, endpoints, store, clock=None) -> None:
+
+class Life:
+    """One poller over boards of its own; `calls` survives it. `posted` is what others are told."""
+
+    def __init__(self, endpoints, calls) -> None:
         self.boards = {one.name: ProcessorBoard(one) for one in PROCESSORS}
         self.events = Events()
         self.reports = 0
-        poller = HealthPoller(endpoints, store, clock or VirtualClock(), self.events, self._reported)
-        self.task = asyncio.get_running_loop().create_task(poller.run(self.boards))
+        self.posted: list[tuple[str, HealthReport]] = []
+        self.others_away = False
+        self.poller = HealthPoller(endpoints, calls, VirtualClock(), self.events, self._reported, post=self._post)
+        self._run()
+
+    def _run(self) -> None:
+        self.task = asyncio.get_running_loop().create_task(self.poller.run(self.boards))
 
     def _reported(self) -> None:
         self.reports += 1
+
+    async def _post(self, processor, report) -> bool:
+        if self.others_away:
+            raise StoreUnavailable("away")
+        self.posted.append((processor, report))
+        return True
+
+    async def interrupt(self) -> None:
+        """Stop polling and begin again, in the same process."""
+        await self.end()
+        self._run()
 
     async def end(self) -> None:
         self.task.cancel()
@@ -78,7 +98,7 @@ class Life:
 @virtually
 async def test_each_processor_is_asked_at_once_and_then_about_every_five_seconds():
     endpoints = HealthEndpoints()
-    async with Life(endpoints, MemoryStore()) as life:
+    async with Life(endpoints, fresh_calls()) as life:
         await asyncio.sleep(61)
         for name in (CHEAP, DEAR):
             assert endpoints.calls[name][0] == 0
@@ -86,13 +106,14 @@ async def test_each_processor_is_asked_at_once_and_then_about_every_five_seconds
             assert all(5 < gap < 5.1 for gap in endpoints.gaps(name))
             assert life.boards[name].latency.reported_ms == 5
         assert life.reports == 26
+        assert life.posted == [(name, FINE) for _ in range(13) for name in (CHEAP, DEAR)]
 
 
 @virtually
 async def test_a_hanging_call_is_not_overlapped_and_delays_nobody_else():
     endpoints = HealthEndpoints()
     endpoints.takes_s[CHEAP] = 10_000
-    async with Life(endpoints, MemoryStore()) as life:
+    async with Life(endpoints, fresh_calls()) as life:
         await asyncio.sleep(60)
         assert len(endpoints.calls[CHEAP]) == 1
         assert len(endpoints.calls[DEAR]) == 12
@@ -104,7 +125,7 @@ async def test_a_hanging_call_is_not_overlapped_and_delays_nobody_else():
 async def test_a_call_that_was_held_is_followed_by_a_whole_pause():
     # Held for two windows and a bit: the window it was answered in is used up.
     endpoints = HealthEndpoints(takes_s=11.0)
-    async with Life(endpoints, MemoryStore()):
+    async with Life(endpoints, fresh_calls()):
         await asyncio.sleep(100)
         assert all(gap > 16 for gap in endpoints.gaps(CHEAP))
 
@@ -112,10 +133,11 @@ async def test_a_call_that_was_held_is_followed_by_a_whole_pause():
 @virtually
 async def test_an_endpoint_without_a_report_is_asked_on_and_opens_nothing():
     endpoints = HealthEndpoints(says=GatewayError("health call answered 429"))
-    async with Life(endpoints, MemoryStore()) as life:
+    async with Life(endpoints, fresh_calls()) as life:
         await asyncio.sleep(21)
         assert len(life.events.of(HealthCallFailed)) == 2 * len(endpoints.calls[CHEAP]) == 10
         assert life.reports == 0
+        assert life.posted == []
         assert life.boards[CHEAP].view(21.0).standing is Standing.USABLE
 
 
@@ -124,9 +146,9 @@ async def test_an_endpoint_without_a_report_is_asked_on_and_opens_nothing():
 async def test_no_two_calls_come_within_five_seconds_however_often_the_router_restarts(seed):
     chance = random.Random(seed)
     endpoints = HealthEndpoints(takes_s=chance.choice([0.01, 0.5, 3.0]))
-    store = MemoryStore()
+    calls = fresh_calls()
     while asyncio.get_running_loop().time() < 300:
-        async with Life(endpoints, store):
+        async with Life(endpoints, calls):
             await asyncio.sleep(chance.choice([0.001, 0.2, 4.9, 12.0]) * chance.uniform(0.5, 1.5))
     for name in (CHEAP, DEAR):
         assert min(endpoints.gaps(name)) >= 5
@@ -134,41 +156,99 @@ async def test_no_two_calls_come_within_five_seconds_however_often_the_router_re
 
 
 @virtually
-async def test_a_call_is_recorded_before_it_is_made():
-    endpoints, store = HealthEndpoints(takes_s=10_000), MemoryStore()
-    async with Life(endpoints, store):
+async def test_a_call_is_remembered_before_it_is_made():
+    endpoints, calls = HealthEndpoints(takes_s=10_000), fresh_calls()
+    async with Life(endpoints, calls):
         await asyncio.sleep(3.0)
-        assert await store.last_call_us(CHEAP) == START_US
+        assert await calls.reserve(CHEAP) > 2.0
 
 
 @virtually
-async def test_a_call_that_cannot_be_recorded_is_not_made():
-    class Away(MemoryStore):
+async def test_a_call_that_cannot_be_reserved_is_not_made():
+    class Away(MemoryHealthCalls):
         gone = True
 
-        async def record_call(self, processor, at_us):
+        async def reserve(self, processor):
             if self.gone:
                 raise StoreUnavailable("disk full")
-            await super().record_call(processor, at_us)
+            return await super().reserve(processor)
 
-    endpoints, store = HealthEndpoints(), Away()
-    async with Life(endpoints, store) as life:
+    endpoints, calls = HealthEndpoints(), Away(VirtualClock().now_us)
+    async with Life(endpoints, calls) as life:
         await asyncio.sleep(12)
         assert endpoints.calls == {CHEAP: [], DEAR: []}
         assert life.events.of(StoreFailed)
-        store.gone = False
-        await asyncio.sleep(6)
+        calls.gone = False
+        await asyncio.sleep(1.5)
         assert len(endpoints.calls[CHEAP]) == 1
+
+
+@virtually
+async def test_a_store_that_forgets_that_a_call_ended_makes_nobody_impolite():
+    class Forgetful(MemoryHealthCalls):
+        async def reserve(self, processor):
+            return 0.0
+
+        async def answered(self, processor):
+            raise StoreUnavailable("away")
+
+    endpoints = HealthEndpoints(takes_s=3.0)
+    async with Life(endpoints, Forgetful(VirtualClock().now_us)) as life:
+        await asyncio.sleep(60)
+        assert all(gap >= 8 for gap in endpoints.gaps(CHEAP))
+        assert len(endpoints.calls[CHEAP]) == 8
+        assert life.reports == 16
+        assert life.events.of(StoreFailed)
+
+
+@virtually
+async def test_polling_that_was_interrupted_waits_a_whole_pause_whatever_the_store_says():
+    class Careless(MemoryHealthCalls):
+        async def reserve(self, processor):
+            return 0.0
+
+    endpoints = HealthEndpoints(takes_s=4.0)
+    async with Life(endpoints, Careless(VirtualClock().now_us)) as life:
+        await asyncio.sleep(3.0)
+        await life.interrupt()
+        await asyncio.sleep(30)
+        assert endpoints.gaps(CHEAP)[0] >= 8
+
+
+@pytest.mark.parametrize(("takes_s", "calls_made"), [(0.2, 1), (0.3, 0)])
+@virtually
+async def test_a_reservation_that_took_long_is_not_used(takes_s, calls_made):
+    # The answer may be old: this process may have been stopped, and the next call may be somebody else's already.
+    class Slow(MemoryHealthCalls):
+        async def reserve(self, processor):
+            wait_s = await super().reserve(processor)
+            await asyncio.sleep(takes_s)
+            return wait_s
+
+    endpoints = HealthEndpoints()
+    async with Life(endpoints, Slow(VirtualClock().now_us)):
+        await asyncio.sleep(3)
+        assert len(endpoints.calls[CHEAP]) == calls_made
 
 
 @virtually
 async def test_a_clock_that_was_set_back_silences_the_poller_for_one_pause_at_most():
-    store = MemoryStore()
-    await store.record_call(CHEAP, START_US + 3_600_000_000)
+    calls = MemoryHealthCalls(VirtualClock().now_us, newest_us={CHEAP: START_US + 3_600_000_000})
     endpoints = HealthEndpoints()
-    async with Life(endpoints, store):
+    async with Life(endpoints, calls):
         await asyncio.sleep(5.2)
         assert len(endpoints.calls[CHEAP]) == 1
+
+
+@virtually
+async def test_others_that_cannot_be_told_do_not_stop_the_polling():
+    endpoints = HealthEndpoints()
+    async with Life(endpoints, fresh_calls()) as life:
+        life.others_away = True
+        await asyncio.sleep(21)
+        assert len(endpoints.calls[CHEAP]) == 5
+        assert life.reports == 10
+        assert len(life.events.of(StoreFailed)) == 10
 
 
 # -- reports that are not true
@@ -183,7 +263,8 @@ class LyingWorld(World):
 
     def start(self):
         dispatcher = super().start()
-        poller = HealthPoller(self.endpoints, self.store, self.clock, self.events, dispatcher.wake)
+        calls = MemoryHealthCalls(self.clock.now_us)
+        poller = HealthPoller(self.endpoints, calls, self.clock, self.events, dispatcher.wake)
         self._polling = asyncio.get_running_loop().create_task(poller.run(self.boards))
         return dispatcher
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
 from contracts.stores import Store, contract
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.memory_coordination import MemoryHealthCalls
+from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
+from payrouter.adapters.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 A_PAUSE_AND_WHAT_A_CALL_MAY_TAKE_TO_LEAVE = 6.05
 
@@ -44,3 +57,32 @@ async def test_a_purge_of_payments_does_not_make_us_impolite(store: Store) -> No
     await store.health_calls.reserve("default")
     await store.queue.purge()
     assert await store.health_calls.reserve("default") > 4.9
+
+
+class MovableClock(SystemClock):
+    """A clock that can be set."""
+
+    ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+def test_a_clock_that_was_set_back_silences_us_for_one_pause_at_most(engine: str, tmp_path: Path) -> None:
+    clock = MovableClock()
+
+    async def scenario(calls: MemoryHealthCalls | SqliteHealthCalls) -> None:
+        assert await calls.reserve("default") == 0.0
+        clock.ahead_us = -3_600_000_000
+        assert 0.0 < await calls.reserve("default") <= 5.05
+        clock.ahead_us += 4_000_000
+        assert 0.0 < await calls.reserve("default") <= 1.05
+        clock.ahead_us += 1_060_000
+        assert await calls.reserve("default") == 0.0
+
+    if engine == "memory":
+        asyncio.run(scenario(MemoryHealthCalls(clock.now_us)))
+    else:
+        with closing(SqliteStore(tmp_path / "payrouter.db")) as store:
+            asyncio.run(scenario(SqliteHealthCalls(store, clock)))

@@ -499,3 +499,40 @@ def assert_it_makes_sense(one: ProcessorBoard, now_s: float, out: list[Probes | 
     if view.standing is Standing.USABLE:
         assert view.free > 0
         assert view.expected_ms <= one.latency_ceiling_ms
+
+
+# -- health reports of the leader, and what other dispatchers say
+
+
+def test_a_report_older_than_the_newest_known_is_ignored() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=20), 10)
+    one.reported(HealthReport(failing=True, min_response_ms=900), 9)
+    assert one.latency.reported_ms == 20
+    assert standing(one, 10) is Standing.USABLE
+
+
+def test_a_report_is_fresh_from_when_it_was_made_not_from_when_it_was_read() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=5000), 10)
+    assert standing(one, 20.9) in (Standing.SLOW, Standing.PROBE)
+    assert one.expected_ms(21.1) == 0.0
+
+
+def test_one_told_to_be_down_is_probed_after_a_moment_and_one_success_settles_it() -> None:
+    one = board()
+    one.told(10, up=False)
+    assert standing(one, 10) is Standing.DOWN
+    assert standing(one, 10.25) is Standing.PROBE
+    attempt(one, Charged(), 10.3)
+    assert standing(one, 10.3) is Standing.USABLE
+    one.told(10.4, up=False)
+    assert standing(one, 10.4) is Standing.USABLE
+
+
+def test_one_told_to_be_back_gets_one_probe_and_no_more() -> None:
+    one = downed(10)
+    one.told(10.01, up=True)
+    assert standing(one, 10.01) is Standing.PROBE
+    one.started(10.01, counts_as_probe=True)
+    assert standing(one, 10.02) is Standing.DOWN

@@ -255,6 +255,106 @@ def test_reports_alone_never_close_it(reports: list[tuple[float, bool]]) -> None
         assert breaker.state(now_s) is not CLOSED
 
 
+def test_a_better_report_from_before_it_opened_calls_for_nothing() -> None:
+    breaker = opened(10)
+    breaker.reported(9.9, failing=False)
+    assert breaker.state(10.1) is OPEN
+    breaker.reported(10.1, failing=False)
+    assert breaker.state(10.1) is HALF_OPEN
+
+
+def test_an_old_failing_report_opens_it_for_what_is_left_of_the_pause() -> None:
+    breaker = Breaker()
+    breaker.reported(5, failing=True)
+    assert breaker.state(8) is HALF_OPEN
+
+
+def test_a_success_since_an_old_failing_report_was_made_contradicts_it() -> None:
+    breaker = Breaker()
+    breaker.succeeded(6)
+    breaker.reported(5, failing=True)
+    assert breaker.state(6) is CLOSED
+
+
+# -- what another dispatcher says
+
+
+def test_a_rumour_that_it_is_down_opens_it_for_the_first_short_pause() -> None:
+    breaker = Breaker()
+    breaker.told(5, up=False)
+    assert breaker.state(5) is OPEN
+    assert breaker.state(5 + breaker.first_open_s) is HALF_OPEN
+
+
+def test_a_rumour_that_it_is_down_means_nothing_where_a_payment_went_through_lately() -> None:
+    breaker = Breaker(success_outvotes_report_s=1.0)
+    breaker.succeeded(5)
+    breaker.told(6, up=False)
+    assert breaker.state(6) is CLOSED
+
+
+def test_rumours_do_not_prolong_what_is_open_already() -> None:
+    breaker = Breaker()
+    breaker.told(5, up=False)
+    before_s = breaker.retry_s
+    breaker.told(5.1, up=False)
+    breaker.told(5.2, up=False)
+    assert breaker.retry_s == before_s
+
+
+def test_a_rumour_that_it_is_back_calls_for_a_probe_at_once_and_does_not_close() -> None:
+    breaker = Breaker()
+    breaker.reported(5, failing=True)
+    breaker.told(5.1, up=True)
+    assert breaker.state(5.1) is HALF_OPEN
+
+
+def test_rumours_that_it_is_back_send_probes_no_faster_than_a_breaker_just_opened_does() -> None:
+    breaker = opened(5)
+    probes, at_s = 0, 5.0
+    while at_s < 15:
+        breaker.told(at_s, up=True)
+        if breaker.state(at_s) is HALF_OPEN:
+            fail_probe(breaker, at_s)
+            probes += 1
+        at_s += 0.01
+    assert 35 <= probes <= 40
+
+
+def test_a_rumour_that_it_is_back_never_puts_a_probe_off() -> None:
+    breaker = opened(5)
+    fail_probe(breaker, 5.3)
+    before_s = breaker.retry_s
+    breaker.probes.start(5.7)
+    breaker.probes.end()
+    breaker.told(5.75, up=True)
+    assert breaker.retry_s == before_s
+
+
+def test_only_what_happened_to_our_own_attempts_is_first_hand() -> None:
+    breaker = Breaker()
+    breaker.told(5, up=False)
+    assert not breaker.first_hand
+    breaker.failed(5.1, probe=False)
+    assert not breaker.first_hand, "it left before, and says less than the threshold asks for"
+    fail_probe(breaker, 5.3)
+    assert breaker.first_hand
+    breaker.succeeded(6)
+    assert not breaker.first_hand
+    breaker.reported(8, failing=True)
+    assert not breaker.first_hand
+    assert opened().first_hand
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))
+def test_rumours_alone_never_close_it(rumours: list[tuple[float, bool]]) -> None:
+    breaker, now_s = opened(), 0.0
+    for pause_s, up in rumours:
+        now_s += pause_s
+        breaker.told(now_s, up=up)
+        assert breaker.state(now_s) is not CLOSED
+
+
 class AnyLifeOfABreaker(RuleBasedStateMachine):
     """Attempts go out as the state allows; each probe holds its place until it has ended, however late."""
 
@@ -333,6 +433,13 @@ class AnyLifeOfABreaker(RuleBasedStateMachine):
         before = self.breaker.state(self.now_s)
         self.breaker.reported(self.now_s, failing=failing)
         assert (self.breaker.state(self.now_s) is CLOSED) <= (before is CLOSED)
+
+    @rule(up=st.booleans())
+    def a_rumour_comes(self, up: bool) -> None:
+        before = self.breaker.state(self.now_s)
+        self.breaker.told(self.now_s, up=up)
+        assert (self.breaker.state(self.now_s) is CLOSED) <= (before is CLOSED)
+        assert self.breaker.retry_s <= self.now_s + self.breaker.longest_open_s
 
     @invariant()
     def it_lets_a_probe_through_within_the_longest_pause_unless_four_hang(self) -> None:

@@ -158,7 +158,9 @@ class MemoryNewsBoard:
     async def news(self) -> list[News]:
         """Return what was told since the last call, in the order told."""
         cluster, now_s, first = self._cluster, self._clock.monotonic_s(), self._seen is None
-        fresh = sorted(note for note in cluster.notes.values() if note[0] > (self._seen or 0))
+        # A board whose numbers start from the beginning has lost its notes: those it has are new.
+        seen = 0 if self._seen is None or self._seen > cluster.posted else self._seen
+        fresh = sorted(note for note in cluster.notes.values() if note[0] > seen)
         self._seen = cluster.posted
         told: list[News] = []
         for _, at_us, by, one in fresh:

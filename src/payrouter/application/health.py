@@ -72,7 +72,7 @@ class HealthPoller:
                 wait_s = STORE_RETRY_S
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            elif self._clock.monotonic_s() - asked_s <= 1e9:
+            elif self._clock.monotonic_s() - asked_s <= RESERVED_WITHIN_S:
                 await self._call(name, board)
             # Else this process was stopped meanwhile, and by now another may be about to call.
 

@@ -196,8 +196,9 @@ class HttpPool:
 
     def request(self, data: bytes, *, within_s: float, done: Callable[[Exchange], None]) -> None:
         """Send a complete request; `done` gets the exchange exactly once, within about `within_s` seconds."""
-        loop = asyncio.get_running_loop()
-        request = _Request(data, loop.time() + within_s, done)
+        self._send_or_wait(_Request(data, asyncio.get_running_loop().time() + within_s, done))
+
+    def _send_or_wait(self, request: _Request) -> None:
         while self._idle:
             connection = self._idle.pop()
             if connection.transport is not None and not connection.transport.is_closing():
@@ -208,18 +209,30 @@ class HttpPool:
             self._unsent.append(request)
             self._connect()
         if self._sweep is None:
-            self._sweep = loop.call_later(_SWEEP_S, self._expire)
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._expire)
 
     async def ask(self, data: bytes, *, within_s: float) -> Exchange:
-        """Send a complete request and return the exchange: for what is not on the hot path."""
-        future: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        """Send a complete request and return the exchange: for what is not on the hot path.
+
+        Cancelled before it was sent, it never leaves; cancelled afterwards, its connection is hung up.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Exchange] = loop.create_future()
 
         def done(exchange: Exchange) -> None:
             if not future.done():
                 future.set_result(exchange)
 
-        self.request(data, within_s=within_s, done=done)
-        return await future
+        request = _Request(data, loop.time() + within_s, done)
+        self._send_or_wait(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if request in self._unsent:
+                self._unsent.remove(request)
+            elif request in self._sent:
+                self._sent[request].abandon("given up")
+            raise
 
     # -- connections
 

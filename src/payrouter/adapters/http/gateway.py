@@ -10,7 +10,7 @@ import msgspec
 from payrouter.adapters.http.client import Answer, Exchange, HttpPool, NeverSent, NoAnswer, PoolLimits
 from payrouter.domain.attempt import Refusal, Refused, Unknown, outcome_of_answer
 from payrouter.domain.errors import InvalidInput
-from payrouter.domain.health import HealthReport
+from payrouter.domain.health import LEAVES_WITHIN_S, HealthReport
 from payrouter.domain.money import format_minor, parse_amount
 from payrouter.domain.window import format_instant, parse_instant
 from payrouter.ports.gateway import GatewayError
@@ -49,8 +49,10 @@ class HttpGateway:
     def __init__(self, processors: tuple[Processor, ...], *, attempt_timeout_s: float, connections: int) -> None:
         self._attempt_timeout_s = attempt_timeout_s
         self._pools = {one.name: HttpPool(one.url, PoolLimits(connections=connections)) for one in processors}
-        # Health calls may be held for seconds: they have their own connection.
-        self._health_pools = {one.name: HttpPool(one.url, PoolLimits(connections=1)) for one in processors}
+        # Health calls may be held for seconds: they have their own connection. One that cannot be opened soon is
+        # not used: a call that left late could come too close to the next one, perhaps of another process (I8).
+        limits = PoolLimits(connections=1, connect_s=LEAVES_WITHIN_S * 0.75)
+        self._health_pools = {one.name: HttpPool(one.url, limits) for one in processors}
         self._payment_heads = {
             name: pool.head("POST", "/payments", (("Content-Type", "application/json"),)) + b"Content-Length: "
             for name, pool in self._pools.items()

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import os
 import socket
-from email.utils import formatdate
+import time
 from typing import TYPE_CHECKING, Any
 
 from payrouter.adapters.http.connection import ServerConnection
@@ -48,7 +48,7 @@ class HttpServer:
         self.refusal = refusal
         self.connections: set[ServerConnection] = set()
         self.stopping = False
-        self.date = formatdate(usegmt=True).encode()
+        self.date = _date()
         self.now: Callable[[], float] = lambda: 0.0
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -119,7 +119,7 @@ class HttpServer:
 
     def _sweep_once(self) -> None:
         """Refresh the Date header and close connections whose time is up."""
-        self.date = formatdate(usegmt=True).encode()
+        self.date = _date()
         now = self.now()
         for connection in list(self.connections):
             connection.expire(now)
@@ -146,3 +146,8 @@ def _remove_stale_socket(path: Path) -> None:
             path.unlink(missing_ok=True)
         else:
             raise OSError(errno.EADDRINUSE, "another process is listening there")
+
+
+def _date() -> bytes:
+    """Return now as a Date header has it (RFC 9110, 5.6.7)."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()).encode()

@@ -96,11 +96,14 @@ class RedisNewsBoard:
                 yield PurgeNews(made_s)
 
     async def listen(self, heard: Callable[[], None]) -> None:
-        """Call `heard` whenever there may be news, for ever."""
-        async for message in self._subscription:
-            if message == VACANT:
-                self._vacant = True
-            heard()
+        """Call `heard` whenever there may be news, for ever, but once only: the subscription ends with it."""
+        try:
+            async for message in self._subscription:
+                if message == VACANT:
+                    self._vacant = True
+                heard()
+        finally:
+            await self._subscription.close()
 
 
 @dataclass(frozen=True, slots=True, order=True)
