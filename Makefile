@@ -30,7 +30,8 @@ cluster: $(VENV)/.dev services ## a whole cluster on this machine: nginx on 9999
 services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Debian, as root)
 	@$(BIN)/python -m payrouter_lab.cluster.binaries
 
-test: $(VENV)/.dev services ## run the whole test suite, with real servers
+test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
+	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 static: $(VENV)/.dev ## format, lint, strict types, import contracts

@@ -138,7 +138,7 @@ class Lives:
         assert len(charged) == len(set(charged)), "charged on both"
         assert set(charged) == accepted
         with self.books() as books:
-            settled = books.settled(Window())
+            settled = asyncio.run(books.settled(Window()))
             assert books.unsettled() == {}
         ours = {
             name: {one: (entry.amount_minor, entry.requested_us) for one, entry in settled.get(name, {}).items()}

@@ -46,8 +46,8 @@ def test_a_stop_under_load_loses_no_accepted_payment_and_leaves_nothing_unresolv
     assert not clients.others
     with router.books() as books:
         unsettled = books.unsettled()
-        settled = {one for entries in books.settled(Window()).values() for one in entries}
-        known = {one for one in clients.sent if books.find(one) is not None}
+        settled = {one for entries in asyncio.run(books.settled(Window())).values() for one in entries}
+        known = {one for one in clients.sent if asyncio.run(books.find(one)) is not None}
     print(f"{len(clients.accepted)} accepted, {len(settled)} settled, left {unsettled}, stopped in {took_s:.2f} s")
     assert set(unsettled) <= {PaymentState.QUEUED}, "what was in flight could end in time and must have"
     assert clients.accepted <= known
@@ -64,13 +64,13 @@ def test_a_stop_is_bounded_by_its_timeout_and_the_next_life_repeats_what_was_in_
     one = new_id()
     assert pay(router.url, one)[0] == 202
     with router.books() as books:
-        wait_for(lambda: books.find(one).state is PaymentState.ATTEMPTING)
-        requested_us = books.find(one).requested_us
+        wait_for(lambda: asyncio.run(books.find(one)).state is PaymentState.ATTEMPTING)
+        requested_us = asyncio.run(books.find(one)).requested_us
     code, took_s = router.terminate(10)
     assert code == 0
     assert STOP_TIMEOUT_S <= took_s < ENDED_WITHIN_S
     with router.books() as books:
-        _, [attempt] = books.unresolved(Window(), 10)
+        _, [attempt] = asyncio.run(books.unresolved(Window(), 10))
     assert (attempt.processor, attempt.entry.correlation_id, attempt.entry.requested_us) == (
         "default",
         one,

@@ -131,8 +131,10 @@ class Bed:
     def _cluster(self, shape: Shape, port: int, urls: Mapping[str, str]) -> ClusterChild:
         from payrouter_lab.bench.contender_cluster import ClusterChild  # noqa: PLC0415 - only a cluster needs it
 
+        if self.contender.name == REFERENCE:
+            return ClusterChild.reference(self.directory, shape, port, urls["default"])
         settings = {"PAYROUTER_PROCESSORS": self._processors(urls), "PAYROUTER_ALLOW_PURGE": "true"}
-        return ClusterChild(self.directory, shape, port, settings | dict(self.contender.settings))
+        return ClusterChild.router(self.directory, shape, port, settings | dict(self.contender.settings))
 
     def _processors(self, urls: Mapping[str, str]) -> str:
         processors = [

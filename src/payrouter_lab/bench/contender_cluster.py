@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dotenv import dotenv_values
 
 from payrouter_lab.bench.k6 import ROOT
 from payrouter_lab.bench.processes import ChildError, Usage
+from payrouter_lab.bench.reference_cluster import ReferenceCluster
 from payrouter_lab.cluster import deployed
 from payrouter_lab.cluster.limits import Limits, Ration, rations
 from payrouter_lab.cluster.local import LocalCluster
@@ -66,26 +67,38 @@ def contest_settings() -> dict[str, str]:
 class ClusterChild:
     """A running cluster, as a test bed sees what it measures. `notes` says why limits are not applied."""
 
-    def __init__(self, directory: Path, shape: Shape, port: int, settings: Mapping[str, str]) -> None:
-        directory.chmod(0o755)
+    def __init__(self, cluster: LocalCluster | ReferenceCluster, limits: Limits) -> None:
         self._stack = ExitStack()
-        self.limits = Limits(rations(deployed.read_services()) if shape.limited else METERED)
-        self.cluster = LocalCluster(
-            directory / "cluster",
-            apis=shape.apis,
-            dispatchers=shape.dispatchers,
-            port=port,
-            limits=self.limits,
-            settings=contest_settings() | dict(settings),
-            processors=False,
-            appendfsync=shape.appendfsync,
-        )
+        self.cluster = cluster
+        self.limits = limits
         try:
             self._stack.enter_context(self.cluster)
             self._stack.enter_context(self.limits.sampling())
         except BaseException:
             self._stack.close()
             raise
+
+    @classmethod
+    def router(cls, directory: Path, shape: Shape, port: int, settings: Mapping[str, str]) -> Self:
+        """Start our router as a cluster, with the contest profile; `settings` go before."""
+        limits = _limits(directory, shape)
+        cluster = LocalCluster(
+            directory / "cluster",
+            apis=shape.apis,
+            dispatchers=shape.dispatchers,
+            port=port,
+            limits=limits,
+            settings=contest_settings() | dict(settings),
+            processors=False,
+            appendfsync=shape.appendfsync,
+        )
+        return cls(cluster, limits)
+
+    @classmethod
+    def reference(cls, directory: Path, shape: Shape, port: int, processor: str) -> Self:
+        """Start do-nothing APIs behind the same nginx, within the same limits."""
+        limits = _limits(directory, shape)
+        return cls(ReferenceCluster(directory / "cluster", processor, shape.apis, port, limits), limits)
 
     @property
     def notes(self) -> list[str]:
@@ -138,6 +151,12 @@ class ClusterChild:
             for name, after in self.limits.usage().items()
             if name in before
         }
+
+
+def _limits(directory: Path, shape: Shape) -> Limits:
+    # PostgreSQL runs as a user of its own, who has to get there.
+    directory.chmod(0o755)
+    return Limits(rations(deployed.read_services()) if shape.limited else METERED)
 
 
 def _working_set_mb(used: Used) -> float:

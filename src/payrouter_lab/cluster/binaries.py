@@ -1,6 +1,7 @@
 """Redis, PostgreSQL and nginx on this machine: where their programs are, and installing them where that is ours to do.
 
-`python -m payrouter_lab.cluster.binaries` says what it found, and installs what is missing.
+`python -m payrouter_lab.cluster.binaries` says what it found, and installs what is missing; named behind it are
+programs that a cluster does not need, but its tests do.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PACKAGES = {
     "nginx": "nginx",
 }
 """Program to the Debian package that brings it."""
+FURTHER_PACKAGES = {"docker-compose": "docker-compose"}
+"""The same for programs that only the tests of the deployment need."""
 # Debian keeps PostgreSQL's programs off the PATH, by version, and an ordinary user's PATH has no sbin.
 _POSTGRES = Path("/usr/lib/postgresql")
 _FURTHER = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin")
@@ -60,9 +63,9 @@ def path_of(name: str) -> str:
     return found
 
 
-def missing() -> list[str]:
-    """Return the programs that are not installed; empty when all are there."""
-    return [name for name in PACKAGES if find(name) is None]
+def missing(also: Sequence[str] = ()) -> list[str]:
+    """Return the programs that are not installed, of all a cluster needs and these; empty when all are there."""
+    return [name for name in (*PACKAGES, *also) if find(name) is None]
 
 
 def advice(names: Sequence[str]) -> str:
@@ -75,18 +78,20 @@ def advice(names: Sequence[str]) -> str:
 
 
 def _packages(names: Sequence[str]) -> list[str]:
-    return sorted({PACKAGES[name] for name in names})
+    return sorted({(PACKAGES | FURTHER_PACKAGES)[name] for name in names})
 
 
-def ensure(*, policy: Path = POLICY) -> list[str]:
+def ensure(also: Sequence[str] = (), *, policy: Path = POLICY) -> list[str]:
     """Install what is missing, where we are root and there is apt-get; return the packages installed.
+
+    `also`: of `FURTHER_PACKAGES`.
 
     `policy`: where Debian looks whether a service may be started.
 
     Raises:
         MissingBinary: if something is missing afterwards; the text says what to do.
     """
-    names = missing()
+    names = missing(also)
     if not names:
         return []
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -95,7 +100,7 @@ def ensure(*, policy: Path = POLICY) -> list[str]:
     with services_held_back(policy):
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *packages)
-    if names := missing():
+    if names := missing(also):
         raise MissingBinary(f"{' '.join(packages)} came without what was expected; {advice(names)}")
     return packages
 
@@ -137,14 +142,18 @@ def _apt(*words: str) -> None:
         raise MissingBinary(f"{' '.join(argv)} ended with {done.returncode}:\n{said}")
 
 
-def main() -> int:
+def main(also: Sequence[str]) -> int:
     """Say what is there, after installing what was not, and return the exit code."""
+    if unknown := [name for name in also if name not in FURTHER_PACKAGES]:
+        sys.stderr.write(f"do not know {', '.join(unknown)}, only {', '.join(FURTHER_PACKAGES)}\n")
+        return 2
     try:
-        if names := missing():
+        if names := missing(also):
             sys.stdout.write(f"not installed: {', '.join(names)}; installing the packages, without starting services\n")
             sys.stdout.flush()
-            sys.stdout.write(f"installed {' '.join(ensure())}\n")
-        sys.stdout.write("".join(f"{name}: {path_of(name)}\n" for name in ("redis-server", "postgres", "nginx")))
+            sys.stdout.write(f"installed {' '.join(ensure(also))}\n")
+        shown = ("redis-server", "postgres", "nginx", *also)
+        sys.stdout.write("".join(f"{name}: {path_of(name)}\n" for name in shown))
     except MissingBinary as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -152,4 +161,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

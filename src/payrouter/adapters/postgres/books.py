@@ -59,8 +59,8 @@ async def open_books(url: str, *, within_s: float = 5.0) -> AsyncIterator[Postgr
     """
     access = Access(url, name="payrouter books", call_timeout_s=READ_WITHIN_S, writes=False)
     store = PostgresStore(access, connections=1)
-    await store.open(within_s)
     try:
+        await store.open(within_s)
         yield PostgresBooks(store)
     finally:
         await store.close()

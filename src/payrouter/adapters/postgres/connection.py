@@ -7,7 +7,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -58,8 +58,11 @@ class Access:
 
     def __str__(self) -> str:
         """The address, without user and password."""
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2] or "its socket"
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return "PostgreSQL"
+        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["its usual place"])[0]
         return f"PostgreSQL at {host}{parts.path}"
 
 
@@ -107,12 +110,15 @@ async def open_session(access: Access, within_s: float, **session: str) -> Conne
         StoreUnavailable, StoreMisconfigured: there is none.
     """
     with translated(access):
-        return await asyncpg.connect(
-            access.url,
-            timeout=within_s,
-            server_settings={"application_name": access.name, **session},
-            max_cached_statement_lifetime=0,  # prepared once, for as long as the connection lives
-        )
+        try:
+            return await asyncpg.connect(
+                access.url,
+                timeout=within_s,
+                server_settings={"application_name": access.name, **session},
+                max_cached_statement_lifetime=0,  # prepared once, for as long as the connection lives
+            )
+        except ValueError as error:
+            raise asyncpg.ClientConfigurationError(str(error)) from error
 
 
 async def open_connection(access: Access, within_s: float) -> tuple[Connection, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from payrouter.adapters.postgres.statements import FIND, KNOWN, NAME, NUMBERS, PURGE, SETTLE, SUMMARY
+import asyncpg
+
+from payrouter.adapters.postgres.statements import FIND, KNOWN, NAME, PURGE, SETTLE, SUMMARY
 from payrouter.adapters.rows import read_failures, write_failures
 from payrouter.domain.ledger import PaymentRecord, Totals
 from payrouter.domain.payment import PaymentState
@@ -36,8 +38,6 @@ class PostgresLedger:
     def __init__(self, store: PostgresStore, *, lane: int = 0) -> None:
         self._store = store
         self.lane = lane
-        self._numbers: dict[str, int] = {}
-        self._generation = 0
 
     async def settle(self, rows: Sequence[SettledRow]) -> list[bool]:
         """Write charges in one transaction; False where the payment had been settled before.
@@ -51,8 +51,14 @@ class PostgresLedger:
             first.setdefault(row.settlement.intent.delivery.correlation_id, row)
         if not first:
             return []
-        numbers = await self._numbers_of({row.settlement.intent.processor for row in rows})
-        found = await self._store.fetch(SETTLE, *_columns(first, numbers), self.lane, ROLLUP_SHIFTS)
+        names = sorted({row.settlement.intent.processor for row in rows})
+        values = (*_columns(first, names), self.lane, ROLLUP_SHIFTS, names)
+        try:
+            found = await self._store.fetch(SETTLE, *values)
+        except asyncpg.NotNullViolationError:
+            # A processor's first settlement, ever or in this database.
+            await self._store.fetch(NAME, names)
+            found = await self._store.fetch(SETTLE, *values)
         if len(found) == len(rows):
             return [True] * len(rows)
         new = {str(record["id"]) for record in found}
@@ -62,16 +68,6 @@ class PostgresLedger:
             written.append(correlation_id in new)
             new.discard(correlation_id)
         return written
-
-    async def _numbers_of(self, names: set[str]) -> dict[str, int]:
-        """Return the small numbers that stand for processors; a name that is new gets one."""
-        if self._generation != self._store.generation:
-            self._numbers, self._generation = {}, self._store.generation
-        if not names <= self._numbers.keys():
-            wanted = sorted(names)
-            await self._store.fetch(NAME, wanted)
-            self._numbers |= dict(await self._store.fetch(NUMBERS, wanted))
-        return self._numbers
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals by processor name, from one snapshot; those without a payment in the window are left out."""
@@ -108,8 +104,9 @@ class PostgresLedger:
         await self._store.fetch(PURGE)
 
 
-def _columns(rows: dict[str, SettledRow], numbers: dict[str, int]) -> list[list[object]]:
-    """Return the parameters of `_SETTLE`: a list per column."""
+def _columns(rows: dict[str, SettledRow], names: list[str]) -> list[list[object]]:
+    """Return the first parameters of `SETTLE`: a list per column."""
+    places = {name: place for place, name in enumerate(names, start=1)}
     settlements = [row.settlement for row in rows.values()]
     intents = [one.intent for one in settlements]
     deliveries = [one.delivery for one in intents]
@@ -120,7 +117,7 @@ def _columns(rows: dict[str, SettledRow], numbers: dict[str, int]) -> list[list[
         [one.requested_us for one in intents],
         [one.settled_us for one in settlements],
         [int(one.latency_ms * 1000) for one in settlements],
-        [numbers[one.processor] for one in intents],
+        [places[one.processor] for one in intents],
         [row.attempts for row in rows.values()],
         [one.reason for one in intents],
         [write_failures(row.failures) for row in rows.values()],

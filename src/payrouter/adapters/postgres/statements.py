@@ -6,14 +6,23 @@ Prepared once per connection, with plans that hold for any parameters and any si
 
 # Payments first and roll-ups after, each in the order of its key: whoever settles the same ones at the same time
 # waits for the other, and never both for each other. Roll-ups are summed from what was really inserted, to narrow
-# buckets first: few rows are left to widen. Parameters: a list per column, the lane, `ROLLUP_SHIFTS`.
+# buckets first: few rows are left to widen. Parameters: a list per column, the lane, `ROLLUP_SHIFTS`, and the names
+# of processors, for which rows have their place in that list; one that has no number yet ends in a NULL, which the
+# table refuses.
 SETTLE = """
 WITH settled AS (
     INSERT INTO payrouter.ledger (
         id, amount, accepted_us, requested_us, settled_us, latency_us, processor, attempts, reason, failures)
-    SELECT * FROM unnest(
-        $1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::integer[],
-        $8::integer[], $9::text[], $10::text[]) AS given (id)
+    SELECT id, amount, accepted_us, requested_us, settled_us, latency_us, numbers[place], attempts, reason, failures
+      FROM unnest(
+            $1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::integer[],
+            $8::integer[], $9::text[], $10::text[]
+           ) AS given (id, amount, accepted_us, requested_us, settled_us, latency_us, place, attempts, reason, failures)
+     CROSS JOIN (
+            SELECT array_agg(processor.id ORDER BY place) AS numbers
+              FROM unnest($13::text[]) WITH ORDINALITY AS named (name, place)
+              LEFT JOIN payrouter.processor ON processor.name = named.name
+           ) AS processors
      ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING id, amount, requested_us, processor
@@ -76,8 +85,6 @@ SELECT name FROM unnest($1::text[]) AS given (name)
  ORDER BY name
 ON CONFLICT DO NOTHING
 """
-
-NUMBERS = "SELECT name, id FROM payrouter.processor WHERE name = ANY ($1::text[])"
 
 # -- for the books
 

@@ -46,8 +46,6 @@ class PostgresStore:
         self._try_again_s = 0.0
         self._trying = False
         self._closed = False
-        self.generation = 0
-        """Counts connections opened: what was learnt from earlier ones may have come from another server."""
 
     async def open(self, within_s: float) -> None:
         """Connect, waiting up to `within_s` for a server that is still starting.
@@ -104,7 +102,9 @@ class PostgresStore:
                 yield connection
             finally:
                 self._busy.discard(connection)
-                if not connection.is_closed():
+                if self._closed:
+                    connection.terminate()
+                elif not connection.is_closed():
                     self._idle.append(connection)
         finally:
             self._turns.release()
@@ -144,7 +144,6 @@ class PostgresStore:
 
     async def _connect(self, within_s: float) -> Connection:
         connection, notes = await open_connection(self._access, within_s)
-        self.generation += 1
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
