@@ -5,10 +5,8 @@ Later sources win: defaults, `payrouter.toml` (or the file that PAYROUTER_CONFIG
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
-from dotenv import dotenv_values
 
 from payrouter.domain.errors import InvalidSettings
 from payrouter.domain.processor import Processor
+from payrouter.domain.urls import HIDDEN, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +51,8 @@ class Settings:
 
     `processors`: JSON list of name, url, fee (a decimal), and optionally admin_token.
     `data`: the SQLite file. `bind`: where the public API listens. `policy`: least-cost or latency-ratio.
-    `patience_s`: how long a payment may wait for a cheaper processor that is down.
+    `patience_s`: how long payments may wait for the end of an outage of a cheaper processor, from its beginning.
+    `last_resort_s`: the age from which a payment goes to a slow processor when no other is left.
     `latency_ceiling_ms`: above it a processor counts as slow and is passed over.
     `attempt_timeout_s`: after it an attempt's outcome is unknown and the payment is pinned.
     `max_in_flight`: most attempts under way per processor; the adaptive limit stays below.
@@ -67,6 +66,7 @@ class Settings:
     bind: Address = Address("127.0.0.1", 9999)
     policy: str = "least-cost"
     patience_s: float = 10.0
+    last_resort_s: float = 10.0
     latency_ceiling_ms: float = 1000.0
     attempt_timeout_s: float = 15.0
     max_in_flight: int = 256
@@ -118,7 +118,13 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
     return Settings(**values)
 
 
+# Imports inside functions: most processes have neither file nor a wrong name, and little memory.
+# ruff: noqa: PLC0415
+
+
 def _unknown(name: str) -> str:
+    import difflib
+
     known = {key.upper(): PREFIX + key.upper() for key in _PARSERS}
     close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
     hint = f"did you mean {known[close[0]]}?" if close else f"known are {', '.join(known.values())}"
@@ -127,8 +133,12 @@ def _unknown(name: str) -> str:
 
 def _from_dotenv(path: Path, findings: list[str]) -> Mapping[str, str | None]:
     """Return what `.env` sets; empty when there is none."""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
     try:
-        return dotenv_values(path) if path.is_file() else {}
+        return dotenv_values(path)
     except UnicodeDecodeError as error:
         findings.append(f"{path} is not UTF-8 text: {error}")
         return {}
@@ -141,6 +151,8 @@ def _from_toml(named: str | None, folder: Path, findings: list[str]) -> dict[str
         if named:
             findings.append(f"{_CONFIG} names {named}, which is not there")
         return {}
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -224,10 +236,18 @@ def parse_address(value: Any) -> Address:
 def _url(*schemes: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         text = str(value).strip()
-        scheme = text.partition("://")[0]
+        scheme, found, _ = text.partition("://")
         if text and (scheme not in schemes or not text.isprintable() or " " in text):
-            # The text may hold a password.
-            raise ValueError(f"must begin with {' or '.join(f'{one}://' for one in schemes)}, got {scheme[:20]!r}")
+            wanted = " or ".join(f"{one}://" for one in schemes)
+            # What follows may hold a password; without :// there is no telling where it begins.
+            raise ValueError(
+                f"must begin with {wanted} and have no spaces, got {f'{scheme[:20]}://…' if found else 'another text'}"
+            )
+        if without_secrets(text) == f"{scheme}://{HIDDEN}":
+            raise ValueError(
+                f"must look like {scheme}://user:password@host:port/name, with special characters of user and password "
+                "%-encoded (@ is %40, / is %2F); it is not shown, as it cannot be told what the password is"
+            )
         return text
 
     return parse
@@ -272,7 +292,7 @@ def _processor(item: _ProcessorItem) -> Processor:
     if _NAME.fullmatch(item.name) is None:
         raise ValueError(f"names are letters, digits, dot, dash and underscore, 40 at most, got {item.name!r}")
     if not _is_base_url(item.url):
-        raise ValueError(f"urls look like http://host:port, got {item.url!r} for {item.name}")
+        raise ValueError(f"urls look like http://host:port, got {_shown(item.url)!r} for {item.name}")
     try:
         fee = Decimal(str(item.fee))
     except InvalidOperation:
@@ -283,6 +303,10 @@ def _processor(item: _ProcessorItem) -> Processor:
     if not item.admin_token.isprintable():
         raise ValueError(f"admin tokens are one line of printable characters, unlike that of {item.name}")
     return Processor(item.name, item.url.rstrip("/"), fee, item.admin_token)
+
+
+def _shown(url: str) -> str:
+    return without_secrets(url) if "@" in url else url
 
 
 def _is_base_url(url: str) -> bool:
@@ -302,6 +326,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "bind": parse_address,
     "policy": _policy,
     "patience_s": _number(0, 86_400),
+    "last_resort_s": _number(0, 86_400),
     "latency_ceiling_ms": _number(1, 600_000),
     "attempt_timeout_s": _number(0.1, 600),
     "max_in_flight": _whole(1, 10_000),

@@ -47,8 +47,13 @@ def processors_json(**urls: str) -> str:
 
 def payrouter(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
+    return run([*COMMAND, *arguments], folder, **settings)
+
+
+def run(argv: list[str], folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        argv,
         cwd=folder,
         env=clean_environment(**settings),
         stdin=subprocess.DEVNULL,

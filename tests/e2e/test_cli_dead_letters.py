@@ -63,7 +63,7 @@ def test_dead_letters_are_listed_and_sent_again_all_or_none_while_a_router_runs(
         ended = payrouter(tmp_path, "dead-letters", "retry", "--all", "--yes", "--json")
         assert json.loads(ended.stdout) == {"sentAgain": 2, "routerRunning": True}
         wait_for(lambda: [serving.state(one) for one in (first, third)] == ["settled"] * 2)
-        assert listed(tmp_path) == {"count": 0, "deadLetters": []}
+        assert listed(tmp_path) == {"count": 0, "deadLetters": [], "poisonCount": 0, "poison": []}
 
 
 def test_one_that_is_unresolved_repeats_its_attempt_at_the_same_processor(tmp_path):

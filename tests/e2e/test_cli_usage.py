@@ -14,6 +14,9 @@ from payrouter.entrypoints.cli.app import run_cli
 COMMANDS = {
     "serve": (),
     "demo": (),
+    "api": (),
+    "dispatcher": (),
+    "migrate": (),
     "check": ("--json",),
     "summary": ("--from", "--to", "--json"),
     "audit": ("--from", "--to", "--json"),
@@ -66,6 +69,9 @@ def test_every_command_has_help_with_an_example(command, name):
         (("simulate-processor", "--port", "70000"), "65535"),
         (("audit",), "PAYROUTER_PROCESSORS must name at least one processor"),
         (("pay",), "No such command"),
+        (("api", "--port", "1"), "No such option"),
+        (("dispatcher", "now"), "unexpected extra argument"),
+        (("dead-letters", "retry", "1752582896123-0"), "is no payment: it cannot be sent"),
     ],
 )
 def test_wrong_usage_is_named_and_ends_with_two(command, arguments, said):

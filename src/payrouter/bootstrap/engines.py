@@ -6,17 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from payrouter.adapters.clock import SystemClock
-from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
-from payrouter.adapters.sqlite.ledger import SqliteLedger
-from payrouter.adapters.sqlite.queue import SqliteQueue
-from payrouter.adapters.sqlite.rows import ProcessorIds
-from payrouter.adapters.sqlite.store import SqliteStore, translated
-from payrouter.application.dispatch import Pace
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from payrouter.application.dispatch import Pace
     from payrouter.ports.coordination import HealthCalls, Lease, NewsBoard
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
@@ -58,27 +51,14 @@ async def opened_engine(settings: Settings, *, dispatches: bool) -> AsyncIterato
     Raises:
         StoreError: if it cannot be used; the text says why.
     """
+    # Imported only where it is used: each process of a cluster, and the single one, has little memory.
     if settings.clustered:
-        # Imported only where it is used: each process of a cluster, and the single one, has little memory.
         from payrouter.bootstrap.cluster import cluster_engine  # noqa: PLC0415
 
         async with cluster_engine(settings, dispatches=dispatches) as engine:
             yield engine
     else:
-        async with _embedded_engine(settings) as engine:
+        from payrouter.bootstrap.embedded import embedded_engine  # noqa: PLC0415
+
+        async with embedded_engine(settings) as engine:
             yield engine
-
-
-@asynccontextmanager
-async def _embedded_engine(settings: Settings) -> AsyncIterator[Engine]:
-    store = SqliteStore(settings.data)
-    try:
-        with translated(settings.data):
-            ids = ProcessorIds(store.connection, tuple(one.name for one in settings.processors))
-            queue = SqliteQueue(store, ids, limit=settings.queue_limit)
-        ledger = SqliteLedger(store, ids, queue)
-        pace = Pace(gather_s=settings.gather_s)
-        tasks = (store.checkpoint_forever,)
-        yield Engine(queue, ledger, SqliteHealthCalls(store, SystemClock()), pace, str(settings.data), tasks)
-    finally:
-        store.close()

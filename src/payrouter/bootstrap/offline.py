@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """The oldest dead letters, and how many there are; the same of poison: entries in the queue that are no payments.
+    """The oldest dead letters, and how many there are; the same of poison, which only a cluster can have.
 
-    `poison` is by the entry's place in the queue. Nobody can send such an entry; only a cluster's queue can have some.
+    Poison was put aside because nobody can send it: entries in the queue that are no payments, by their place in it,
+    and payments whose record somebody spoilt, by their id. The text says how it begins. Not all that is
+    counted is kept.
     """
 
     letters: list[DeadLetter]

@@ -109,7 +109,9 @@ class Router(Intake):
 
 def policy_of(settings: Settings) -> Policy:
     """Return the routing policy that the settings name."""
-    return LatencyRatio() if settings.policy == "latency-ratio" else LeastCost(settings.patience_s)
+    if settings.policy == "latency-ratio":
+        return LatencyRatio()
+    return LeastCost(settings.patience_s, settings.last_resort_s)
 
 
 @asynccontextmanager

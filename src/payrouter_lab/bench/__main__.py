@@ -21,6 +21,7 @@ from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_director
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
 from payrouter_lab.bench.k6 import LoadError
+from payrouter_lab.bench.policy_table import run_policy
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.bench.session import console, contenders, measure, report
 from payrouter_lab.bench.tables import comparison, write_json
@@ -241,6 +242,9 @@ def run_scaling(
         write_json(json_file, "scaling", {"dispatchers": by_dispatchers, "apis": by_apis})
     if not all(point.sound for point in (*by_dispatchers, *by_apis)):
         raise typer.Exit(1)
+
+
+app.command("policy")(run_policy)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -97,21 +97,21 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return round(self.users.start + (self.users.end - self.users.start) * share)
 
 
-def load(path: Path, *, seed: int | None = None) -> Schedule:
-    """Read a schedule; `seed` replaces the file's own where the stages are drawn.
+def load(path: Path, *, seed: int | None = None, length_s: float | None = None) -> Schedule:
+    """Read a schedule; `seed` and `length_s` replace the file's own where the stages are drawn.
 
     Raises:
         ScheduleError: if the file cannot be read or does not describe a schedule.
     """
     try:
-        return parse(path.read_bytes(), seed=seed)
+        return parse(path.read_bytes(), seed=seed, length_s=length_s)
     except OSError as error:
         raise ScheduleError(f"{path}: {error.strerror}") from error
     except ScheduleError as error:
         raise ScheduleError(f"{path}: {error}") from error
 
 
-def parse(text: bytes, *, seed: int | None = None) -> Schedule:
+def parse(text: bytes, *, seed: int | None = None, length_s: float | None = None) -> Schedule:
     """Return the schedule in a TOML text, its stages drawn where the text asks for it.
 
     Raises:
@@ -125,10 +125,11 @@ def parse(text: bytes, *, seed: int | None = None) -> Schedule:
         if schedule.stages:
             raise ScheduleError("has both [random] and [[stages]]: keep one")
         terms = schedule.random if seed is None else msgspec.structs.replace(schedule.random, seed=seed)
-        stages = draw_stages(terms, schedule.length_s)
-        schedule = msgspec.structs.replace(schedule, random=terms, stages=stages)
-    elif seed is not None:
-        raise ScheduleError("a seed was given, but the stages are written out: use a schedule with [random]")
+        length_s = schedule.length_s if length_s is None else length_s
+        stages = draw_stages(terms, length_s)
+        schedule = msgspec.structs.replace(schedule, length_s=length_s, random=terms, stages=stages)
+    elif seed is not None or length_s is not None:
+        raise ScheduleError("a seed or length was given, but the stages are written out: use a schedule with [random]")
     _check(schedule)
     return schedule
 

@@ -14,6 +14,7 @@ from payrouter.domain.errors import InvalidInput
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import parse_minor
 from payrouter.domain.payment import parse_correlation_id
+from payrouter.domain.urls import without_secrets
 from payrouter.domain.window import format_instant, parse_instant
 from payrouter.ports.books import BookEntry, BookPage, BooksUnavailable, TokenRefused
 
@@ -112,7 +113,7 @@ class HttpBooks:
             case Answer():
                 return exchange
             case NeverSent(detail) | NoAnswer(detail):
-                url = self._processors[name].url
+                url = without_secrets(self._processors[name].url)
                 raise BooksUnavailable(f"processor {name} cannot be asked: {detail}; is it running at {url}?")
 
     def _expect(self, name: str, answer: Answer) -> bytes:
@@ -130,7 +131,7 @@ class HttpBooks:
         return answer.body
 
     def _unreadable(self, name: str, what: str, error: Exception) -> BooksUnavailable:
-        url = self._processors[name].url
+        url = without_secrets(self._processors[name].url)
         return BooksUnavailable(f"processor {name} sent a {what} that cannot be read: {error}; is {url} a processor?")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from payrouter.domain.errors import InvalidSettings
+from payrouter.domain.urls import without_secrets
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,5 +121,5 @@ def _tls_of(url: str, options: dict[str, str]) -> ssl.SSLContext:
 def _wrong(url: str, finding: str) -> InvalidSettings:
     # Cut at the last @: where a url is malformed, that alone surely hides the password.
     scheme, _, rest = url.partition("://")
-    hidden = f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else url
+    hidden = f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else without_secrets(url)
     return InvalidSettings([f"the Redis url {hidden!r} {finding}; it looks like {_SHAPES}"])

@@ -65,7 +65,7 @@ class RedisLink:
             except StoreUnavailable as error:
                 left_s = deadline_s - loop.time()
                 if left_s <= 0:
-                    raise
+                    raise StoreUnavailable(f"{error}; waited {within_s:g} s, is Redis running there?") from error
                 self._attempts.warn(str(error), f"waiting for Redis, {left_s:.0f} s more: {error}")
                 await asyncio.sleep(min(self._attempts.next_pause_s(), left_s))
             else:

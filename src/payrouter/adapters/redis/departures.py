@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.redis.keys import GROUP, Keys
-from payrouter.adapters.redis.records import Record, decode
+from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.views import read_stored
 from payrouter.adapters.rows import read_failure_lines, to_blob
@@ -60,11 +60,11 @@ class Departures:
         return found
 
     def _may_settle(self, intent: Intent, stored: bytes, failures: bytes) -> Standing | None:
-        if stored:
-            record = decode(stored)
+        record = decode_or_none(stored)
+        if record is not None:
             return (record.attempts, read_failure_lines(failures)) if _is_of(record, intent) else None
-        # Not there any more: settled, then the ledger has it; purged, then the receipt is void. Or lost by a Redis
-        # that does not sync every write: the charge is a fact all the same.
+        # Not there any more: settled, then the ledger has it; purged, then the receipt is void. Or spoilt, or lost by
+        # a Redis that does not sync every write: the charge is a fact all the same.
         delivery = intent.delivery
         return (delivery.attempts + 1, ()) if self._holdings.gave(delivery.receipt) else None
 

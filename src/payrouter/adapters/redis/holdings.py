@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from payrouter.adapters.redis.records import Record, decode
 from payrouter.adapters.rows import from_blob
 from payrouter.domain.attempt import Delivery, Intent
+from payrouter.domain.payment import PaymentState
 
 
 @dataclass(slots=True)
@@ -38,18 +39,35 @@ class Holdings:
     def __contains__(self, correlation_id: str) -> bool:
         return correlation_id in self._claims
 
-    def take(self, blob: bytes, stored: bytes, *, adopted: bool = False) -> Delivery:
-        """Hold a payment from now on, behind a new receipt."""
+    def claim(self, blob: bytes, stored: bytes) -> Delivery:
+        """Hold a waiting payment from now on, behind a new receipt.
+
+        Raises:
+            ValueError: for a record that is none, or not of a waiting payment.
+        """
+        record = decode(stored)
+        if record.state is not PaymentState.QUEUED:
+            raise ValueError(f"claimed in a state that cannot wait: {stored[:80]!r}")
+        return self._take(blob, stored, record, adopted=False)
+
+    def adopt(self, blob: bytes, stored: bytes) -> Intent:
+        """Hold an unresolved attempt from now on, behind a new receipt.
+
+        Raises:
+            ValueError: for a record that is none, or in which no attempt stands.
+        """
+        record = decode(stored)
+        if record.attempt is None:
+            raise ValueError(f"adopted without an attempt: {stored[:80]!r}")
+        return Intent(self._take(blob, stored, record, adopted=True), *record.attempt)
+
+    def _take(self, blob: bytes, stored: bytes, record: Record, *, adopted: bool) -> Delivery:
+        if len(blob) != 16:
+            raise ValueError(f"no correlationId has these bytes: {blob[:40]!r}")
         self._receipts += 1
-        correlation_id, record = from_blob(blob), decode(stored)
+        correlation_id = from_blob(blob)
         self._claims[correlation_id] = Claim(record, stored, self._receipts, adopted)
         return Delivery(correlation_id, record.amount_minor, record.accepted_us, self._receipts, record.attempts)
-
-    def adopt(self, blob: bytes, stored: bytes) -> Intent | None:
-        """Hold an unresolved attempt from now on; None for a record without one."""
-        delivery = self.take(blob, stored, adopted=True)
-        attempt = self._claims[delivery.correlation_id].record.attempt
-        return Intent(delivery, *attempt) if attempt is not None else None
 
     def behind(self, delivery: Delivery) -> Claim | None:
         """Return the claim behind a receipt; None when it is stale."""

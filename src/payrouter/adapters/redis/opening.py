@@ -35,7 +35,9 @@ async def connect(pipe: Pipe, address: RedisAddress, name: str, within_s: float)
         pipe.end("could not be opened")
         match error:
             case TimeoutError():
-                raise StoreUnavailable(f"Redis at {address} did not answer within {within_s:g} s") from None
+                raise StoreUnavailable(
+                    f"Redis at {address} did not answer within {round(within_s, 2):g} s{_hint(address)}"
+                ) from None
             case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise StoreMisconfigured(f"no TLS with Redis at {address}: {error}") from error
             case OSError():
@@ -66,7 +68,7 @@ def _judge(step: str, answer: Any, pipe: Pipe, address: RedisAddress) -> None:
             temporary = isinstance(pipe.fault, StoreUnavailable)
             raise (StoreUnavailable if temporary else StoreMisconfigured)(f"{address}: {pipe.fault}")
         case StoreUncertain():
-            raise StoreUnavailable(f"Redis at {address} hung up while the connection was opened ({pipe.reason})")
+            raise StoreUnavailable(f"Redis at {address} hung up on our greeting ({pipe.reason}){_hint(address)}")
         case RedisAnswered() if step == "CLIENT":
             pass  # the name is for people only
         case RedisAnswered():
@@ -77,6 +79,13 @@ def _judge(step: str, answer: Any, pipe: Pipe, address: RedisAddress) -> None:
             raise answer
         case _ if step == "PING" and answer != b"PONG":
             raise StoreMisconfigured(f"what listens at {address} is not Redis: it answered PING with {answer!r:.60}")
+
+
+def _hint(address: RedisAddress) -> str:
+    """Return what to look at when a server does not talk to us at all."""
+    if address.socket_path is not None:
+        return ""
+    return "; is it one without TLS (redis://)?" if address.tls else "; is it one with TLS (rediss://)?"
 
 
 class Attempts:

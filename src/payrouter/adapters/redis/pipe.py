@@ -133,7 +133,6 @@ class Pipe(asyncio.Protocol):
         """End the pipe when a call got no answer in time: 1 to 1.13 times the timeout after it was sent."""
         self._sweep = None
         if not self._waiting:
-            self._marks.clear()
             return
         if len(self._marks) == self._marks.maxlen and self._sent - len(self._waiting) < self._marks[0]:
             self.end(f"no answer within {self._sweep_s * _SWEEPS:g} s")

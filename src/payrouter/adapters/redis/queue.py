@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from payrouter.adapters.redis.dead_letters import retry
 from payrouter.adapters.redis.departures import Departures
 from payrouter.adapters.redis.holdings import Claim, Holdings
 from payrouter.adapters.redis.keys import GROUP, Keys
 from payrouter.adapters.redis.membership import HEARTBEAT_S, LASTS_S, Membership
-from payrouter.adapters.redis.records import Record, decode
+from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.views import pairs, read_dead_letters, read_payment
 from payrouter.adapters.rows import KEPT_FAILURES, from_blob, to_blob, write_failure
@@ -25,7 +26,7 @@ from payrouter.domain.window import Window
 from payrouter.ports.queue import Acceptance, Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from payrouter.adapters.redis.connection import RedisLink
     from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from payrouter.ports.queue import DeadLetter
 
     Args = list[bytes | str | int]
+
+Taken = TypeVar("Taken")
 
 _log = logging.getLogger("payrouter")
 
@@ -46,8 +49,9 @@ _CONCLUDE = load_script("common", "conclude")
 _ORPHANS = load_script("common", "set_free", "orphans")
 _HELD = load_script("common", "held")
 _GIVE_UP = load_script("common", "give_up")
-_RETRY = load_script("common", "retry")
 _BURY = load_script("common", "bury")
+_SET_ASIDE = load_script("common", "set_aside")
+_FORGOT = load_script("common", "forgot")
 _PURGE = load_script("purge")
 
 _ANSWERS = {
@@ -57,6 +61,8 @@ _ANSWERS = {
     ord("3"): Acceptance.FULL,
 }
 _ADOPT_AT_ONCE = 256
+_CLAIM_AT_ONCE = 1000
+_LOOK_BACK_WITHIN_S = 1.0
 _OTHER_AMOUNT = "this correlationId was settled before with another amount; use a new one for a new payment"
 
 
@@ -92,6 +98,7 @@ class RedisQueue:
         self._limit = limit
         self._holdings = Holdings()
         self._returning: dict[str, tuple[bytes, bytes]] = {}
+        self._looks_back = False
         self._take_over_from_s = 0.0
         self.membership = Membership(link, keys, self._fenced)
         self.departures = Departures(link, keys, self._holdings, remember=remember)
@@ -118,29 +125,45 @@ class RedisQueue:
         waiting, *first = await self._link.eval(_BACKLOG, names, [GROUP])
         if not first:
             return Backlog(waiting, None)
-        # An entry that is no payment: claiming puts it aside.
-        return Backlog(waiting, decode(first[0]).accepted_us if first[0] else 0)
+        # For an entry that is no payment, or a spoilt one, the beginning of time: claiming puts it aside.
+        record = decode_or_none(first[0])
+        return Backlog(waiting, record.accepted_us if record is not None else 0)
 
     async def claim(self, limit: int) -> list[Delivery]:
         """Take up to `limit` waiting payments, oldest first; empty when none waits."""
         if limit <= 0:
             return []
+        # First what is to be given back: later, it could be taken from whoever is given it now.
+        await self._give_back()
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison]
-        reply = await self.membership.run(_CLAIM, names, [limit])
+        reply = await self.membership.run(_CLAIM, names, [min(limit, _CLAIM_AT_ONCE)])
         if reply is None:
             return []
         forgot, *flat = reply
-        deliveries = [self._holdings.take(blob, stored) for blob, stored in pairs(flat)]
-        return await self._not_settled_before(deliveries) if forgot == b"1" and deliveries else deliveries
-
-    async def _not_settled_before(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Sort out payments that were settled so long ago that accepting did not know them any more (I2)."""
+        deliveries, spoilt = _read(flat, self._holdings.claim)
         try:
-            amounts = await self._ledger.known([one.correlation_id for one in deliveries])
+            if spoilt:
+                await self._set_aside(spoilt, waiting=True)
+            if deliveries and forgot != b"0":
+                return await self._not_settled_before(deliveries)
         except StoreUnavailable:
             await self.release(deliveries)
             raise
+        return deliveries
+
+    async def _set_aside(self, spoilt: list[bytes], *, waiting: bool) -> None:
+        """Put payments aside, for an operator to see, whose records cannot be read: id and record of each."""
+        # Held by nobody until that is done.
+        self.membership.unsure = True
+        _log.error("%d payments cannot be read and are put aside, see payrouter dead-letters list", len(spoilt) // 2)
+        keys = self._keys
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.poison, keys.meta]
+        await self.membership.run(_SET_ASIDE, names, [int(waiting), *spoilt])
+
+    async def _not_settled_before(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Sort out payments that were settled so long ago that accepting did not know them any more (I2)."""
+        amounts = await self._ledger.known([one.correlation_id for one in deliveries])
         before = [one for one in deliveries if one.correlation_id in amounts]
         same = [one.correlation_id for one in before if amounts[one.correlation_id] == one.amount_minor]
         if same:
@@ -151,7 +174,7 @@ class RedisQueue:
     async def _bury(self, deliveries: list[Delivery]) -> None:
         args: Args = []
         for delivery in deliveries:
-            claim = self._holdings.drop(delivery.correlation_id)
+            claim = self._holdings.behind(delivery)
             if claim is not None:
                 failure = AttemptRecord(delivery.accepted_us, "", PaymentEvent.INVALID.value, _OTHER_AMOUNT)
                 args += (to_blob(delivery.correlation_id), claim.stored, write_failure(failure))
@@ -159,6 +182,8 @@ class RedisQueue:
             keys = self._keys
             names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta]
             await self.membership.run(_BURY, names, args)
+            for delivery in deliveries:
+                self._holdings.drop(delivery.correlation_id)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give claimed payments back unsent; they keep their place in the queue.
@@ -184,8 +209,10 @@ class RedisQueue:
             args += (to_blob(correlation_id), claimed, begun)
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta]
         await self.membership.run(_RELEASE, names, args)
-        for correlation_id in returning:
-            self._returning.pop(correlation_id, None)
+        for correlation_id, given in returning.items():
+            # Claimed and given back once more meanwhile: that has not been done.
+            if self._returning.get(correlation_id) is given:
+                del self._returning[correlation_id]
 
     # -- intents
 
@@ -214,6 +241,10 @@ class RedisQueue:
             if digit == ord("1"):
                 claim.record, claim.stored = record, claim.begun
                 written[index] = True
+            else:
+                # It is in other hands, or purged. Or a lost call of ours wrote another intent: that is given up.
+                self._holdings.drop(intents[index].delivery.correlation_id)
+                self.membership.unsure = True
         return written
 
     async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
@@ -248,13 +279,23 @@ class RedisQueue:
     # -- life of a dispatcher
 
     async def join(self) -> None:
-        """Register as a dispatcher.
+        """Register as a dispatcher. On a new Redis it looks whether the ledger is as new."""
+        self._looks_back = await self.membership.join()
+        await self._look_back()
 
-        The first one ever on this Redis looks whether the ledger is as new: if not, what was settled is not known here.
-        """
-        if await self.membership.join():
-            forgot = bool(await self._ledger.summary(Window()))
-            await self._link.call("HSET", self._keys.meta, "forgot", int(forgot), "born", 1)
+    async def _look_back(self) -> None:
+        """Find out whether payments were settled that Redis does not know; until then the ledger is always asked."""
+        if not self._looks_back:
+            return
+        try:
+            # Not for so long that the heartbeat stops.
+            async with asyncio.timeout(_LOOK_BACK_WITHIN_S):
+                settled = await self._ledger.summary(Window())
+        except (StoreUnavailable, TimeoutError) as error:
+            _log.warning("this Redis is new, and the ledger does not say whether it is too: %s", error or "no answer")
+            return
+        await self._link.eval(_FORGOT, [self._keys.meta], [int(bool(settled))])
+        self._looks_back = False
 
     async def leave(self) -> None:
         """Give everything back: others find it at once."""
@@ -282,16 +323,20 @@ class RedisQueue:
         await self._give_back()
         if self.membership.unsure:
             await self._give_up_unknown()
+        await self._look_back()
 
     async def _give_up_unknown(self) -> None:
         """Free what was delivered to this dispatcher in an answer that never came."""
         keys = self._keys
         held = await self.membership.run(_HELD, [keys.dispatchers, keys.queue], [])
-        unknown = [blob for blob in held or [] if from_blob(blob) not in self._holdings]
+        unknown: Args = []
+        for blob, entry in pairs(held or []):
+            if from_blob(blob) not in self._holdings:
+                unknown += (blob, entry)
+        self.membership.unsure = False
         if unknown:
             names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans]
             await self.membership.run(_GIVE_UP, names, unknown)
-        self.membership.unsure = False
 
     def _fenced(self) -> None:
         """Another dispatcher has taken over what was held here: these hands are empty."""
@@ -301,21 +346,37 @@ class RedisQueue:
 
     async def orphans(self) -> list[Intent]:
         """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
-        keys = self._keys
-        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans, keys.failures]
         intents: list[Intent] = []
         while True:
-            calm = asyncio.get_running_loop().time() >= self._take_over_from_s
-            reply = await self.membership.run(_ORPHANS, names, [_ADOPT_AT_ONCE, int(calm)])
-            if reply is None:
+            try:
+                adopted, more = await self._adopt()
+            except StoreUnavailable:
+                if not intents:
+                    raise
+                # What was adopted so far is held here and nowhere else: nobody would find it again.
                 return intents
-            taken_over, *flat = reply
-            if taken_over:
-                _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
-            adopted = [self._holdings.adopt(blob, stored) for blob, stored in pairs(flat)]
-            intents += await self._still_unsettled([one for one in adopted if one is not None])
-            if len(adopted) < _ADOPT_AT_ONCE:
+            intents += adopted
+            if not more:
                 return intents
+
+    async def _adopt(self) -> tuple[list[Intent], bool]:
+        """Return some unresolved attempts, held here from now on, and whether there may be more."""
+        keys = self._keys
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans, keys.meta, keys.poison]
+        calm = asyncio.get_running_loop().time() >= self._take_over_from_s
+        reply = await self.membership.run(_ORPHANS, names, [_ADOPT_AT_ONCE, int(calm), self.membership.lasts_ms])
+        if reply is None:
+            return [], False
+        taken_over, *flat = reply
+        if taken_over:
+            _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
+        adopted, spoilt = _read(flat, self._holdings.adopt)
+        try:
+            if spoilt:
+                await self._set_aside(spoilt, waiting=False)
+        except StoreUnavailable as error:
+            _log.warning("spoilt payments are put aside later: %s", error)
+        return await self._still_unsettled(adopted), len(flat) >= 2 * _ADOPT_AT_ONCE
 
     async def _still_unsettled(self, intents: list[Intent]) -> list[Intent]:
         """Let go of what its former holder had written into the ledger just before it died."""
@@ -338,11 +399,7 @@ class RedisQueue:
 
     async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
         """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
-        if correlation_ids is not None and not correlation_ids:
-            return 0
-        keys = self._keys
-        names = [keys.payments, keys.again, keys.dead, keys.orphans, keys.meta]
-        return int(await self._link.eval(_RETRY, names, [to_blob(one) for one in correlation_ids or ()]))
+        return await retry(self._link, self._keys, correlation_ids)
 
     async def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return what is known of a payment that is not settled."""
@@ -355,6 +412,7 @@ class RedisQueue:
         await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison], [GROUP])
         self.forget()
         await self._ledger.purge()
+        await self._link.eval(_FORGOT, [keys.meta], [0])
 
     def forget(self) -> None:
         """Everything was purged: what is held here does not exist any more.
@@ -365,6 +423,18 @@ class RedisQueue:
         self.membership.unsure = True
         self._returning.clear()
         self.departures.forget()
+
+
+def _read(flat: Sequence[bytes], take: Callable[[bytes, bytes], Taken]) -> tuple[list[Taken], list[bytes]]:
+    """Take id after id with its record, and return what was taken; then id and record of those that are spoilt."""
+    taken: list[Taken] = []
+    spoilt: list[bytes] = []
+    for blob, stored in pairs(flat):
+        try:
+            taken.append(take(blob, stored))
+        except ValueError:
+            spoilt += (blob, stored)
+    return taken, spoilt
 
 
 def _concluded(record: Record, event: PaymentEvent, *, adopted: bool) -> Record:

@@ -17,6 +17,14 @@ _LETTERS = {
     PaymentState.DEAD_LETTER: "D",
 }
 _STATES = {letter.encode(): state for state, letter in _LETTERS.items()}
+# Parts that tell of an attempt; a dead letter has them if one is unresolved.
+_ATTEMPT_PARTS = {
+    PaymentState.QUEUED: (0,),
+    PaymentState.ATTEMPTING: (3,),
+    PaymentState.PINNED: (3,),
+    PaymentState.DEAD_LETTER: (0, 3),
+}
+_MOST_DIGITS = 18  # the ledger's numbers have 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,19 @@ def decode(text: bytes) -> Record:
     """Return the record that `Record.encode` or a script wrote.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if it is anything else: somebody spoilt it.
     """
     letter, amount, accepted_us, entry, attempts, *attempt = text.split(b";", 7)
     state = _STATES.get(letter)
-    if state is None or len(attempt) not in {0, 3}:
+    if state is None or len(attempt) not in _ATTEMPT_PARTS[state] or max(len(amount), len(accepted_us)) > _MOST_DIGITS:
         raise ValueError(f"not a payment's record: {text[:80]!r}")
     stands = (attempt[0].decode(), int(attempt[1]), attempt[2].decode()) if attempt else None
     return Record(state, int(amount), int(accepted_us), entry.decode(), int(attempts), stands)
+
+
+def decode_or_none(text: bytes) -> Record | None:
+    """Return a record, None for one that is not there (empty) or was spoilt."""
+    try:
+        return decode(text) if text else None
+    except ValueError:
+        return None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
+
+# Not importlib.resources, which brings zip, bzip2 and LZMA into processes that have little memory.
+_FOLDER = Path(__file__).with_name("lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,5 @@ def load_script(*names: str) -> Script:
     Raises:
         FileNotFoundError: if one of them is not there.
     """
-    folder = resources.files(__package__).joinpath("lua")
-    sources = [folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names]
+    sources = [_FOLDER.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names]
     return Script.of(names[-1], "\n".join(sources))

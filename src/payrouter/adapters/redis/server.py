@@ -22,9 +22,17 @@ class Promises:
     role: str
     config: dict[str, str]
 
+    @property
+    def new_enough(self) -> bool:
+        """Whether it runs our scripts: they say in their first line that they may run in a full Redis."""
+        major = self.version.partition(".")[0]
+        return not major.isdecimal() or int(major) >= 7
+
     def findings(self) -> list[str]:
         """Return why it is no safe place for payments; empty when it is one."""
         config, found = self.config, []
+        if not self.new_enough:
+            found.append(f"it is version {self.version}; Payrouter needs 7.0 or newer")
         if self.role != "master":
             found.append(f"it is a {self.role}, which takes no writes; name the master in PAYROUTER_REDIS_URL")
         if config.get("appendonly") == "no":
@@ -77,9 +85,8 @@ async def require_durable(link: RedisLink, *, allow_unsafe: bool) -> Promises:
     """
     promises = await ask_promises(link)
     findings = promises.findings()
-    if findings and not (allow_unsafe and promises.role == "master"):
-        raise StoreMisconfigured(
-            f"this Redis is no safe place for payments: {'; '.join(findings)} "
-            "(PAYROUTER_ALLOW_UNSAFE_STORES=true takes it all the same)"
-        )
+    may_allow = promises.role == "master" and promises.new_enough
+    if findings and not (allow_unsafe and may_allow):
+        hint = " (PAYROUTER_ALLOW_UNSAFE_STORES=true takes it all the same)" if may_allow else ""
+        raise StoreMisconfigured(f"this Redis is no safe place for payments: {'; '.join(findings)}{hint}")
     return promises

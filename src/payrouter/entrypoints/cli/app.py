@@ -1,4 +1,4 @@
-"""The `payrouter` command: what every subcommand shares, and the list of them.
+"""The `payrouter` command: where it starts, and how it ends.
 
 Exit codes: 0 done, 1 it did not work (the message says why and what to do), 2 wrong usage or settings.
 """
@@ -7,48 +7,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from payrouter import __version__
 from payrouter.domain.errors import InvalidSettings, PayrouterError
-from payrouter.entrypoints.cli import audit, check, dead_letters, demo, roles, serve, simulate, summary
+from payrouter.entrypoints.cli.plain import say
 
-app = typer.Typer(
-    name="payrouter",
-    help="A least-cost payment router: durable before it answers, never charged twice, books that agree.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("api")(roles.api)
-app.command("dispatcher")(roles.dispatcher)
-app.command("check")(check.check)
-app.command("summary")(summary.summary)
-app.command("audit")(audit.audit)
-app.add_typer(dead_letters.app, name="dead-letters")
-app.command("simulate-processor")(simulate.simulate_processor)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+# Imports inside functions: a server has little memory, and what reads options and draws tables takes 12 MB.
+# ruff: noqa: PLC0415
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback shape
-    if wanted:
-        typer.echo(f"payrouter {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
-    """Take the options that every subcommand shares."""
+_INTERRUPTED = 130
+"""What a shell expects of a process that Ctrl-C ended."""
 
 
 def run_cli() -> None:
@@ -60,10 +31,33 @@ def run_cli() -> None:
         stream=sys.stderr,
     )
     try:
-        app()
+        _command(sys.argv[1:])()
     except InvalidSettings as error:
-        typer.echo(f"payrouter: {error}", err=True)
+        say(f"payrouter: {error}")
         sys.exit(2)
     except PayrouterError as error:
-        typer.echo(f"payrouter: {error}", err=True)
+        say(f"payrouter: {error}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _command(words: list[str]) -> Callable[[], None]:
+    """Return what the words ask for. A server that is given no options needs nobody to read them."""
+    match words:
+        case ["serve"]:
+            from payrouter.entrypoints.cli.serve import serve
+
+            return serve
+        case ["api"]:
+            from payrouter.entrypoints.cli.roles import api
+
+            return api
+        case ["dispatcher"]:
+            from payrouter.entrypoints.cli.roles import dispatcher
+
+            return dispatcher
+        case _:
+            from payrouter.entrypoints.cli.commands import app
+
+            return app

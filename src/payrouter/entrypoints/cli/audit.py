@@ -9,7 +9,7 @@ from rich.table import Table
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.application.audit import KEPT, Auditor, AuditReport, Finding
-from payrouter.bootstrap import open_books, processor_books
+from payrouter.bootstrap import installation, processor_books
 from payrouter.domain.money import format_minor
 from payrouter.domain.window import Window, format_instant
 from payrouter.entrypoints.cli.common import (
@@ -17,12 +17,12 @@ from payrouter.entrypoints.cli.common import (
     JsonOption,
     ToOption,
     print_json,
-    settings_in_force,
     terminal,
     window_between,
     window_in_words,
     window_json,
 )
+from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.numbers import money
 from payrouter.entrypoints.running import run_async
 
@@ -62,7 +62,7 @@ def audit(*, from_text: FromOption = None, to_text: ToOption = None, as_json: Js
 
 async def _audit(settings: Settings, window: Window) -> AuditReport:
     names = [one.name for one in settings.processors]
-    async with open_books(settings) as ours, processor_books(settings) as theirs:
+    async with installation(settings).books() as ours, processor_books(settings) as theirs:
         return await Auditor(ours, theirs, names).audit(window)
 
 

@@ -1,24 +1,24 @@
-"""`payrouter check`: the settings in force, the data file, and every processor, each tried."""
+"""`payrouter check`: the settings in force, the stores, and every processor, each tried."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from payrouter.bootstrap import data_report, processor_books
-from payrouter.domain.payment import PaymentState
+from payrouter.bootstrap import installation, processor_books
+from payrouter.domain.urls import HIDDEN, without_secrets
 from payrouter.domain.window import Window
-from payrouter.entrypoints.cli.common import JsonOption, print_json, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import JsonOption, print_json, terminal
+from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.running import run_async
 from payrouter.ports.books import BooksUnavailable, TokenRefused
+from payrouter.ports.findings import Finding, Level
 from payrouter.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -26,34 +26,12 @@ if TYPE_CHECKING:
     from payrouter.ports.books import ProcessorBooks
 
 WITHIN_S = 3.0
-LITTLE_BYTES = 1_000_000_000
-TOO_LITTLE_BYTES = 50_000_000
-HIDDEN = "***"
-
-
-class Level(StrEnum):
-    """How bad it is. Warnings do not change the exit code."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `next_step` is empty when there is nothing to do."""
-
-    level: Level
-    subject: str
-    found: str
-    next_step: str = ""
-
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 
 def check(*, as_json: JsonOption = False) -> None:
-    """Show the settings in force and try them: the data file, and every processor.
+    """Show the settings in force and try them: the data file, or Redis and PostgreSQL, and every processor.
 
     Nothing is written, no payment is sent, and no health call is made (a processor allows one per 5 s to the
     whole installation). Exit code 0 when all is well, 1 when something has to be done; warnings do not count.
@@ -61,7 +39,7 @@ def check(*, as_json: JsonOption = False) -> None:
     Example: `payrouter check --json`
     """
     settings = settings_in_force(need_processors=False)
-    findings = [*_data_findings(settings), *run_async(_processor_findings(settings))]
+    findings = run_async(_findings(settings))
     shown = settings_in_words(settings)
     if as_json:
         ok = all(one.level is not Level.ERROR for one in findings)
@@ -71,6 +49,11 @@ def check(*, as_json: JsonOption = False) -> None:
         console.print(_settings_table(shown))
         console.print(_findings_table(findings))
     raise typer.Exit(1 if any(one.level is Level.ERROR for one in findings) else 0)
+
+
+async def _findings(settings: Settings) -> list[Finding]:
+    stores, processors = await asyncio.gather(installation(settings).look(), _processor_findings(settings))
+    return [*stores, *processors]
 
 
 # -- settings
@@ -85,6 +68,8 @@ def settings_in_words(settings: Settings) -> dict[str, str]:
             text = "\n".join(_processor_in_words(one) for one in value) or "none"
         elif any(secret in field.name for secret in ("token", "key", "secret", "password")):
             text = HIDDEN if value else "none"
+        elif field.name.endswith("_url"):
+            text = without_secrets(value) or "none"
         elif isinstance(value, bool):
             text = str(value).lower()
         else:
@@ -94,53 +79,7 @@ def settings_in_words(settings: Settings) -> dict[str, str]:
 
 
 def _processor_in_words(processor: Processor) -> str:
-    parts = urlsplit(processor.url)
-    # A url may carry a user and a password.
-    place = parts.netloc.rpartition("@")[2]
-    url = parts._replace(netloc=f"{HIDDEN}@{place}" if place != parts.netloc else place).geturl()
-    return f"{processor.name} {url} fee {processor.fee_percent} admin_token {HIDDEN}"
-
-
-# -- data file
-
-
-def _data_findings(settings: Settings) -> list[Finding]:
-    report = data_report(settings)
-    subject = f"data file {report.path}"
-    if report.free_bytes is None:
-        folder = report.path.absolute().parent
-        step = f"create {folder}, or choose another PAYROUTER_DATA"
-        return [Finding(Level.ERROR, subject, "its folder is not there", step)]
-    findings = []
-    if report.problem:
-        findings.append(Finding(Level.ERROR, subject, report.problem, "mend that, or choose another PAYROUTER_DATA"))
-    elif report.size_bytes:
-        use = "in use by a running router" if report.in_use else "no router runs on it"
-        findings.append(Finding(Level.OK, subject, f"schema is right, {_size(report.size_bytes)}, {use}"))
-    else:
-        findings.append(Finding(Level.OK, subject, "not there yet; payrouter serve creates it"))
-    if not report.writable:
-        step = f"give this user the right to write to {report.path} and its folder"
-        findings.append(Finding(Level.ERROR, subject, "cannot be written", step))
-    findings.append(_free_finding(report.free_bytes))
-    dead = report.unsettled.get(PaymentState.DEAD_LETTER, 0)
-    if dead:
-        step = "payrouter dead-letters list"
-        findings.append(Finding(Level.WARNING, "dead letters", f"{dead} payments need an operator", step))
-    return findings
-
-
-def _free_finding(free_bytes: int) -> Finding:
-    step = "make room: a full disk means that no payment can be accepted"
-    if free_bytes < TOO_LITTLE_BYTES:
-        return Finding(Level.ERROR, "free disk", _size(free_bytes), step)
-    if free_bytes < LITTLE_BYTES:
-        return Finding(Level.WARNING, "free disk", _size(free_bytes), step)
-    return Finding(Level.OK, "free disk", _size(free_bytes))
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{processor.name} {without_secrets(processor.url)} fee {processor.fee_percent} admin_token {HIDDEN}"
 
 
 # -- processors

@@ -1,18 +1,15 @@
-"""What several subcommands need: settings, options, tables and JSON, an event loop."""
+"""What several subcommands need: options, tables and JSON."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
-from payrouter.domain.errors import InvalidInput, InvalidSettings, PayrouterError
+from payrouter.domain.errors import InvalidInput, PayrouterError
 from payrouter.domain.window import LAST_US, Window, format_instant, parse_window
-from payrouter.settings import Settings, load_settings
 
 WIDE = 160
 """Columns of a table that does not go to a terminal: no id may be cut there."""
@@ -29,19 +26,6 @@ ToOption = Annotated[
 
 class CommandFailed(PayrouterError):
     """A subcommand could not do its work; the text says why and what to do (exit code 1)."""
-
-
-def settings_in_force(*, need_processors: bool = True) -> Settings:
-    """Return the settings of this folder and environment.
-
-    Raises:
-        InvalidSettings: with every finding; also when processors are needed and none is named.
-    """
-    settings = load_settings(os.environ, Path.cwd())
-    if need_processors and not settings.processors:
-        example = '[{"name":"default","url":"http://127.0.0.1:8001","fee":"0.05"}]'
-        raise InvalidSettings([f"PAYROUTER_PROCESSORS must name at least one processor, like {example}"])
-    return settings
 
 
 def window_between(from_text: str | None, to_text: str | None) -> Window:

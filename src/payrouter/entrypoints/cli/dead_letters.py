@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from payrouter.bootstrap import data_report, open_books, retry_dead_letters
+from payrouter.bootstrap import installation
 from payrouter.domain.errors import InvalidInput
 from payrouter.domain.money import format_minor
-from payrouter.domain.payment import PaymentState, parse_correlation_id
+from payrouter.domain.payment import parse_correlation_id
 from payrouter.domain.window import format_instant
-from payrouter.entrypoints.cli.common import JsonOption, print_json, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import JsonOption, print_json, terminal
+from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.numbers import money
 from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
+    from payrouter.bootstrap import DeadLetters, Installation
     from payrouter.ports.queue import DeadLetter
-    from payrouter.settings import Settings
+
+_POISON = re.compile(r"[0-9]+-[0-9]+")
 
 app = typer.Typer(help="Payments that no processor would take: list them, send them again.", no_args_is_help=True)
 
@@ -32,26 +36,27 @@ def list_dead_letters(
 ) -> None:
     """List dead letters, oldest first, each with the reason.
 
-    Works while a router runs and when none does.
+    Works while a router runs and when none does. On a cluster also poison: what somebody else put into the
+    queue in Redis, or spoilt there. It has no amount and cannot be sent.
 
     Example: `payrouter dead-letters list --limit 10`
     """
-    letters, count = run_async(_read(settings_in_force(need_processors=False), limit))
+    found = run_async(installation(settings_in_force(need_processors=False)).dead_letters(limit))
     if as_json:
-        print_json({"count": count, "deadLetters": [_json(letter) for letter in letters]})
+        print_json(_json(found))
         return
-    if not letters:
+    if not found.letters and not found.poison:
         typer.echo("no dead letters")
         return
     console = terminal()
-    console.print(_table(letters, count))
-    console.print("Once the reason is mended: payrouter dead-letters retry <id>…, or retry --all")
-
-
-async def _read(settings: Settings, limit: int) -> tuple[list[DeadLetter], int]:
-    """Return the oldest dead letters, and how many there are."""
-    async with open_books(settings) as books:
-        return books.dead_letters(limit), books.unsettled().get(PaymentState.DEAD_LETTER, 0)
+    if found.letters:
+        console.print(_table(found.letters, found.count))
+        console.print("Once the reason is mended: payrouter dead-letters retry <id>…, or retry --all")
+    if found.poison:
+        console.print(_poison_table(found.poison, found.poison_count))
+        console.print(
+            "These are no payments: they have no amount and cannot be sent. Find out who writes to the queue."
+        )
 
 
 def _table(letters: list[DeadLetter], count: int) -> Table:
@@ -63,16 +68,38 @@ def _table(letters: list[DeadLetter], count: int) -> Table:
     table.add_column("Reason")
     table.add_column("Unresolved at")
     for one in letters:
-        accepted = format_instant(one.accepted_us)
-        table.add_row(one.correlation_id, format_minor(one.amount_minor), accepted, one.reason, one.pinned_to or "")
+        # A record that somebody spoilt in Redis tells neither.
+        amount = format_minor(one.amount_minor) if one.amount_minor else "unknown"
+        accepted = format_instant(one.accepted_us) if one.accepted_us else "unknown"
+        table.add_row(one.correlation_id, amount, accepted, one.reason, one.pinned_to or "")
     return table
 
 
-def _json(letter: DeadLetter) -> dict[str, Any]:
+def _poison_table(poison: dict[str, str], count: int) -> Table:
+    shown = f"{len(poison)} of {count}" if count > len(poison) else str(count)
+    table = Table(title=f"Poison: {shown}", title_justify="left")
+    table.add_column("Entry", no_wrap=True)
+    table.add_column("Begins with")
+    for entry, text in poison.items():
+        # Anybody's bytes: nothing in them may move the cursor.
+        table.add_row(entry, repr(text)[1:-1])
+    return table
+
+
+def _json(found: DeadLetters) -> dict[str, Any]:
+    return {
+        "count": found.count,
+        "deadLetters": [_letter_json(one) for one in found.letters],
+        "poisonCount": found.poison_count,
+        "poison": [{"entry": entry, "beginsWith": text} for entry, text in found.poison.items()],
+    }
+
+
+def _letter_json(letter: DeadLetter) -> dict[str, Any]:
     return {
         "correlationId": letter.correlation_id,
-        "amount": money(letter.amount_minor),
-        "acceptedAt": format_instant(letter.accepted_us),
+        "amount": money(letter.amount_minor) if letter.amount_minor else None,
+        "acceptedAt": format_instant(letter.accepted_us) if letter.accepted_us else None,
         "reason": letter.reason,
         "unresolvedAt": letter.pinned_to,
     }
@@ -96,12 +123,11 @@ def retry(
     if bool(ids) == everything:
         raise typer.BadParameter("name the ids to send again, or give --all, and not both")
     chosen = None if everything else list(dict.fromkeys(_id(text) for text in ids or ()))
-    settings = settings_in_force(need_processors=False)
+    stores = installation(settings_in_force(need_processors=False))
     what = "every dead letter" if chosen is None else f"{len(chosen)} dead letter{'s' * (len(chosen) > 1)}"
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        typer.confirm(f"Send {what} of {settings.data} again?", abort=True)
-    count = retry_dead_letters(settings, chosen)
-    running = data_report(settings).in_use
+        typer.confirm(f"Send {what} of {stores.where} again?", abort=True)
+    count, running = run_async(_retry(stores, chosen))
     if as_json:
         print_json({"sentAgain": count, "routerRunning": running})
     elif count:
@@ -111,7 +137,14 @@ def retry(
         typer.echo("no dead letters")
 
 
+async def _retry(stores: Installation, chosen: list[str] | None) -> tuple[int, bool]:
+    """Return how many were sent again, and whether somebody takes them over now."""
+    return await stores.retry_dead_letters(chosen), await stores.runs()
+
+
 def _id(text: str) -> str:
+    if _POISON.fullmatch(text):
+        raise typer.BadParameter(f"{text} is an entry of the queue that is no payment: it cannot be sent")
     try:
         return parse_correlation_id(text)
     except InvalidInput as error:

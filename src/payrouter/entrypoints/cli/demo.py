@@ -18,8 +18,9 @@ import typer
 
 from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.entrypoints.api.serve import serving
-from payrouter.entrypoints.cli.common import CommandFailed, settings_in_force, terminal
+from payrouter.entrypoints.cli.common import CommandFailed, terminal
 from payrouter.entrypoints.cli.demo_status import Status, introduction
+from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.cli.simulated import simulated_processor
 from payrouter.entrypoints.running import run_async
 from payrouter.settings import PREFIX, Address, Settings
@@ -68,7 +69,8 @@ def demo(
 
 
 def _plan(port: int | None, default_port: int, fallback_port: int) -> Plan:
-    settings = settings_in_force(need_processors=False)
+    # Sample payments have no place in anybody's Redis and PostgreSQL: the demo is one process on one file.
+    settings = replace(settings_in_force(need_processors=False), redis_url="", postgres_url="")
     if settings.bind.path is not None:
         raise CommandFailed(
             f"the demo needs a port, got {PREFIX}BIND={settings.bind}; set it to host:port, or unset it"

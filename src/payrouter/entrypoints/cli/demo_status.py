@@ -14,6 +14,7 @@ from rich.table import Table
 
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
+from payrouter.domain.urls import without_secrets
 from payrouter.domain.window import Window
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def introduction(console: Console, settings: Settings, url: str, *, simulated: b
     table.add_row("router", url)
     for one in settings.processors:
         kind = "simulated, " if simulated else ""
-        table.add_row(f"processor {one.name}", f"{one.url} ({kind}fee {one.fee_percent})")
+        table.add_row(f"processor {one.name}", f"{without_secrets(one.url)} ({kind}fee {one.fee_percent})")
     table.add_row("books", f"{settings.data}" if keep_books else f"{settings.data} (removed at the end)")
     console.print(table)
     if simulated:

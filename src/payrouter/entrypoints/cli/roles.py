@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from payrouter.entrypoints.api.serve import answer_until_stopped, dispatch_until_stopped
-from payrouter.entrypoints.cli.common import settings_in_force
+from payrouter.entrypoints.cli.plain import say, settings_in_force
 from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ def api() -> None:
     settings = settings_in_force()
 
     def announce(address: Address) -> None:
-        typer.echo(f"payrouter api is listening on {address}", err=True)
+        say(f"payrouter api is listening on {address}")
 
     run_async(answer_until_stopped(settings, announce))
 
@@ -35,11 +33,13 @@ def dispatcher() -> None:
 
     Needs PAYROUTER_REDIS_URL and PAYROUTER_POSTGRES_URL. One of the dispatchers, the leader, asks the processors for
     their health. When one dies, another takes over within three seconds.
+
+    Example: `payrouter dispatcher`
     """
     settings = settings_in_force()
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)
 
     def announce() -> None:
-        typer.echo(f"payrouter dispatcher is routing to {names}", err=True)
+        say(f"payrouter dispatcher is routing to {names}")
 
     run_async(dispatch_until_stopped(settings, announce))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from payrouter.entrypoints.api.serve import run
-from payrouter.entrypoints.cli.common import settings_in_force
+from payrouter.entrypoints.cli.plain import say, settings_in_force
 
 if TYPE_CHECKING:
     from payrouter.settings import Address
@@ -29,6 +27,6 @@ def serve() -> None:
     books = "PostgreSQL" if settings.clustered else settings.data
 
     def announce(address: Address) -> None:
-        typer.echo(f"payrouter is listening on {address}, routing to {names}; books in {books}", err=True)
+        say(f"payrouter is listening on {address}, routing to {names}; books in {books}")
 
     run(settings, announce)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from payrouter.bootstrap import open_books
+from payrouter.bootstrap import installation
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import fee_minor, format_minor
 from payrouter.entrypoints.cli.common import (
@@ -15,19 +15,18 @@ from payrouter.entrypoints.cli.common import (
     JsonOption,
     ToOption,
     print_json,
-    settings_in_force,
     terminal,
     window_between,
     window_in_words,
     window_json,
 )
+from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.numbers import money
 from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
     from payrouter.domain.processor import Processor
     from payrouter.domain.window import Window
-    from payrouter.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: 
     """
     window = window_between(from_text, to_text)
     settings = settings_in_force(need_processors=False)
-    found = rows(run_async(_totals_of(settings, window)), settings.processors)
+    found = rows(run_async(installation(settings).summary(window)), settings.processors)
     if as_json:
         print_json(_json(found, window))
     else:
@@ -57,11 +56,6 @@ def summary(*, from_text: FromOption = None, to_text: ToOption = None, as_json: 
         console.print(_table(found, window))
         if any(row.fee_minor is None for row in found):
             console.print("Fees are known of processors in PAYROUTER_PROCESSORS only.")
-
-
-async def _totals_of(settings: Settings, window: Window) -> dict[str, Totals]:
-    async with open_books(settings) as books:
-        return await books.summary(window)
 
 
 def rows(totals: dict[str, Totals], processors: tuple[Processor, ...]) -> list[Row]:

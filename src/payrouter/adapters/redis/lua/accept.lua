@@ -1,4 +1,5 @@
 -- Take payments that are not known yet: dedupe, count, enqueue, in one step.
+-- A full Redis refuses this at the first XADD, before anything is written; what is known is still answered.
 -- KEYS: payments, queue, meta, known, known-before
 -- ARGV: limit, then per payment its 16-byte id and "amount;accepted_us"
 -- Returns one digit per payment: 0 accepted, 1 known with this amount, 2 known with another, 3 the queue is full.
@@ -19,7 +20,9 @@ local answers, taken, rows = {}, {}, {}
 for n, id in ipairs(ids) do
   local facts = ARGV[2 * n + 1]
   local amount = string.match(facts, '^%d+')
-  local before = taken[id] or records[n] and string.match(records[n], '^%a;(%d+)') or newer[n] or older[n]
+  -- A payment whose record was spoilt may have been charged: it is known, with an amount that nobody can send.
+  local record = records[n] and (string.match(records[n], '^%a;(%d+);') or '')
+  local before = taken[id] or record or newer[n] or older[n]
   if before then
     answers[n] = before == amount and '1' or '2'
   elseif waiting + #rows / 2 >= limit then

@@ -1,4 +1,6 @@
--- Shared by the scripts around the lease; put in front of each. Instants are microseconds of Redis' own clock.
+#!lua flags=allow-oom
+-- Shared by the scripts around the lease; put in front of each. They run in a full Redis too: what they write stays
+-- as small as it is. Instants are microseconds of Redis' own clock.
 
 local function now_us()
   local time = redis.call('TIME')

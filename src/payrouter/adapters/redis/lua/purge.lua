@@ -4,5 +4,6 @@ for i = 1, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
-redis.call('HSET', KEYS[7], 'born', '1')
+-- The ledger is emptied next; until then it knows payments that are not known here.
+redis.call('HSET', KEYS[7], 'born', '1', 'forgot', '?')
 return 1

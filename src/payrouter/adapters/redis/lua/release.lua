@@ -18,7 +18,9 @@ for i = 3, #ARGV, 3 do
   end
   if record == claimed then
     local entry = entry_of(record)
-    if redis.call('XACK', queue, group, entry) == 1 then
+    -- A call that is repeated may find it in other hands.
+    if holds(queue, group, instance, entry) then
+      redis.call('XACK', queue, group, entry)
       redis.call('ZADD', again, 0, member(entry, id))
       released = released + 1
     end

@@ -12,11 +12,11 @@ end
 local retried = 0
 for _, id in ipairs(chosen) do
   local record = redis.call('HGET', payments, id)
-  if record and string.sub(record, 1, 1) == 'D' then
+  -- Five parts: no attempt stands. More: the sixth names the processor where one is unresolved.
+  local pinned = record and string.match(record, '^D;%d+;%d+;%d+%-%d+;%d+;[^;]+;%d+;')
+  if pinned or (record and string.match(record, '^D;%d+;%d+;%d+%-%d+;%d+$')) then
     local place = member(entry_of(record), id)
     redis.call('ZREM', dead, place)
-    -- Five parts: no attempt stands. More: the sixth names the processor where one is unresolved.
-    local pinned = string.match(record, '^%a;%d+;%d+;[%d-]+;%d+;.')
     redis.call('HSET', payments, id, (pinned and 'P' or 'Q') .. string.sub(record, 2))
     if pinned then
       redis.call('ZADD', orphans, 0, place)

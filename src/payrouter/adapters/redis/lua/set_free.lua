@@ -1,8 +1,9 @@
 -- Put in front of the scripts that end dispatchers: move everything one holds to where others find it.
 local function set_free(dispatchers, queue, payments, again, orphans, group, instance)
   redis.call('ZREM', dispatchers, instance)
+  local consumer = consumer_of(instance)
   while true do
-    local held = redis.call('XPENDING', queue, group, '-', '+', 500, instance)
+    local held = redis.call('XPENDING', queue, group, '-', '+', 500, consumer)
     if #held == 0 then
       break
     end
@@ -11,22 +12,22 @@ local function set_free(dispatchers, queue, payments, again, orphans, group, ins
       local id = entry and entry[2][2]
       local record = id and redis.call('HGET', payments, id)
       if record then
-        local state = string.sub(record, 1, 1)
-        if state == 'Q' then
-          redis.call('ZADD', again, 0, member(pending[1], id))
-        elseif state == 'A' or state == 'P' then
-          redis.call('ZADD', orphans, 0, member(pending[1], id))
-        end
+        hand_on(again, orphans, record, pending[1], id)
       end
       redis.call('XACK', queue, group, pending[1])
     end
   end
-  redis.call('XGROUP', 'DELCONSUMER', queue, group, instance)
+  redis.call('XGROUP', 'DELCONSUMER', queue, group, consumer)
 end
 
 -- Set free what those hold whose heartbeat stopped. Returns their names.
-local function set_expired_free(dispatchers, queue, payments, again, orphans, group)
-  local expired = redis.call('ZRANGEBYSCORE', dispatchers, '-inf', now_ms())
+local function set_expired_free(dispatchers, queue, payments, again, orphans, group, lasts_ms)
+  local now = now_ms()
+  -- None lasts for longer than one heartbeat from now: the clock was set back since.
+  for _, instance in ipairs(redis.call('ZRANGEBYSCORE', dispatchers, '(' .. now + lasts_ms, '+inf')) do
+    redis.call('ZADD', dispatchers, 'XX', now + lasts_ms, instance)
+  end
+  local expired = redis.call('ZRANGEBYSCORE', dispatchers, '-inf', now)
   for _, instance in ipairs(expired) do
     set_free(dispatchers, queue, payments, again, orphans, group, instance)
   end

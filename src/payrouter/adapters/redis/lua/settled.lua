@@ -9,7 +9,11 @@ local ids, entries, amounts, waited = {}, {}, {}, 0
 local any_orphans = redis.call('EXISTS', orphans) == 1
 
 local function leave(id, record)
-  local state, amount, entry = string.match(record, '^(%a);(%d+);%d+;([%d-]+);')
+  local state, amount, entry = string.match(record, '^(%a);(%d+);%d+;(%d+%-%d+);')
+  if not state then
+    -- Spoilt, and it stays: it does not say where its payment is, and nobody charges the payment again.
+    return
+  end
   ids[#ids + 1] = id
   entries[#entries + 1] = entry
   amounts[#amounts + 1] = id
