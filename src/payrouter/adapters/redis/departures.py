@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.redis.keys import GROUP, Keys
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from payrouter.domain.ledger import AttemptRecord, Settlement
 
     Standing = tuple[int, tuple[AttemptRecord, ...]]
+
+LEAVE_AT_ONCE = 128
+"""Redis does nothing else meanwhile, and accepts are waiting."""
 
 _log = logging.getLogger("payrouter")
 _SETTLED = load_script("common", "settled")
@@ -82,9 +86,7 @@ class Departures:
         Raises:
             StoreUnavailable: if Redis is still away.
         """
-        if not self._leaving:
-            return
-        keys, leaving = self._keys, list(self._leaving)
+        keys = self._keys
         names = [
             keys.queue,
             keys.payments,
@@ -96,10 +98,12 @@ class Departures:
             keys.known,
             keys.known_before,
         ]
-        await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
-        for correlation_id in leaving:
-            self._leaving.discard(correlation_id)
-            self._holdings.drop(correlation_id)
+        while self._leaving:
+            leaving = list(islice(self._leaving, LEAVE_AT_ONCE))
+            await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
+            for correlation_id in leaving:
+                self._leaving.discard(correlation_id)
+                self._holdings.drop(correlation_id)
 
     def forget(self) -> None:
         """Everything was purged."""

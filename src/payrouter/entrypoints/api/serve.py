@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
@@ -87,6 +88,7 @@ async def answer_until_stopped(settings: Settings, announce: Callable[[Address],
 async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None]) -> None:
     """Hand payments to processors until SIGINT or SIGTERM."""
     stop = _stop_signal()
+    _give_way()
     async with running_dispatcher(settings, _events()) as running:
         _settle_down()
         announce()
@@ -101,6 +103,16 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def _give_way() -> None:
+    """Let accepting go first on a machine that both share: a dispatcher is woken all the time, and nobody waits for it.
+
+    With SCHED_BATCH a wake-up takes no core away from anybody (figures in `docs/decisions.md`).
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):  # some sandboxes forbid it; then it competes like everybody
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _settle_down() -> None:
