@@ -22,6 +22,7 @@ from application.world import (
 from payrouter.domain.breaker import BreakerState
 from payrouter.domain.events import PaymentBuried, PaymentsSettled, Recovered, StandingChanged
 from payrouter.domain.payment import PaymentState
+from payrouter.domain.routing import LeastCost
 
 
 @virtually
@@ -206,6 +207,60 @@ async def test_after_an_expensive_time_payments_go_to_the_cheapest_again():
         await world.until_settled()
         assert len(world.dear.books) == before
         world.check_books()
+
+
+@virtually
+async def test_in_an_outage_older_than_patience_nobody_waits_for_its_end():
+    async with World(patience_s=3.0) as world:
+        world.cheap.script = failing()
+        for _ in range(35):
+            await world.pay(5)
+            await asyncio.sleep(0.1)
+        assert len(world.dear.books) > 0.9 * 175, "when it was 3 s old, everything that had waited went"
+        for _ in range(50):
+            await world.pay(5)
+            await asyncio.sleep(0.1)
+            assert len(world.store._waiting()) <= 5, "all but the one that finds out"
+        world.cheap.script = ok()
+        await asyncio.sleep(1.5)
+        before = len(world.dear.books)
+        await world.pay(50)
+        await world.until_settled()
+        assert len(world.dear.books) == before
+        world.check_books()
+
+
+@virtually
+async def test_a_processor_that_stops_answering_has_few_payments_stuck():
+    async with World(patience_s=5.0) as world:
+        for _ in range(100):
+            await world.pay(2)
+            await asyncio.sleep(0.01)
+        world.cheap.script = ok(after_s=4.0)
+        begun_s = asyncio.get_running_loop().time()
+        for _ in range(200):
+            await world.pay(2)
+            await asyncio.sleep(0.01)
+        stuck = [sent for sent in world.sends_to(CHEAP) if sent.at_s >= begun_s]
+        print("stuck of 400 in two seconds:", len(stuck))
+        assert len(stuck) < 0.15 * 400, "what left until it was missed, and then probes"
+        await world.until_settled()
+        world.check_books()
+
+
+@virtually
+async def test_where_all_are_slow_a_payment_waits_for_its_last_resort():
+    async with World(policy=LeastCost(1.0, last_resort_s=6.0)) as world:
+        world.cheap.script = world.dear.script = ok(after_s=2.0)
+        await world.pay(3)
+        await asyncio.sleep(5.0)
+        ids = await world.pay(400)
+        await asyncio.sleep(5.9)
+        sent = {one.correlation_id for one in world.sent}
+        assert len(sent.intersection(ids)) < 60, "only probes, a few a second"
+        await asyncio.sleep(30.0)
+        assert {one.correlation_id for one in world.sent}.issuperset(ids)
+        await world.until_settled()
 
 
 @virtually

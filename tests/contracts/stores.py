@@ -116,7 +116,7 @@ class SqliteEngine:
 
 
 class ClusterEngine:
-    """Redis and PostgreSQL. A crash leaves a dispatcher's heartbeat to run out, which here is made to happen at once."""
+    """Redis and PostgreSQL. A crash leaves a dispatcher's heartbeat to run out; here that happens at once."""
 
     redis_url: ClassVar[str] = ""
     postgres_url: ClassVar[str] = ""

@@ -322,10 +322,63 @@ def test_a_slow_probe_that_was_slow_is_one_sample_among_others() -> None:
 def test_silence_makes_it_slow_before_any_answer_says_so() -> None:
     one = board(ceiling_ms=1000)
     one.started(10)
-    assert standing(one, 11) is Standing.USABLE
-    assert standing(one, 11.01) is Standing.PROBE
-    one.started(11.01, counts_as_probe=True)
-    assert standing(one, 11.1) is Standing.SLOW
+    one.started(11, counts_as_probe=True)
+    assert standing(one, 11) is Standing.FULL
+    assert standing(one, 11.01) is Standing.SLOW
+
+
+def known_for(latency_ms: float) -> ProcessorBoard:
+    """One that has answered after so long, the last time at 10 s."""
+    one = board()
+    attempt(one, Charged(), 10, latency_ms=latency_ms)
+    return one
+
+
+@pytest.mark.parametrize("usual_ms", [0, 5, 100, 400])
+def test_one_that_takes_far_longer_than_usual_gets_one_at_a_time_until_it_answers(usual_ms: float) -> None:
+    one = known_for(usual_ms)
+    first = one.started(20)
+    quiet_s = 20 + (100 + 2 * usual_ms) / 1000
+    assert standing(one, quiet_s - 0.001) is Standing.USABLE
+    assert standing(one, quiet_s + 0.001) is Standing.PROBE
+    probe = one.started(quiet_s + 0.001, counts_as_probe=True)
+    assert probe is one.slow_probes
+    assert standing(one, quiet_s + 0.002) is Standing.FULL
+    one.ended(Charged(), quiet_s + 0.01, (quiet_s + 0.01 - 20) * 1000, probe=first)
+    assert standing(one, quiet_s + 0.01) is Standing.USABLE
+
+
+def test_a_report_tells_how_long_an_answer_may_take_before_it_is_missed() -> None:
+    one = known_for(5)
+    one.reported(HealthReport(failing=False, min_response_ms=300), 19)
+    one.started(20)
+    assert standing(one, 20.69) is Standing.USABLE
+    assert standing(one, 20.71) is Standing.PROBE
+
+
+def test_an_attempt_that_a_later_one_has_overtaken_is_missed_no_more() -> None:
+    one = known_for(5)
+    one.started(20)
+    probe = one.started(20.2, counts_as_probe=True)
+    one.ended(Charged(), 20.21, 10, probe=probe)
+    assert one.limiter.in_flight == 1
+    assert standing(one, 60) is Standing.USABLE
+    assert one.view(60).expected_ms == 10
+
+
+def test_an_attempt_that_never_left_is_not_missed() -> None:
+    one = known_for(5)
+    one.cancelled(probe=one.started(20))
+    assert one.view(60).expected_ms == 5
+
+
+def test_a_hiccup_is_no_outage() -> None:
+    one = known_for(5)
+    one.started(20)
+    assert standing(one, 20.3) is Standing.PROBE
+    one.ended(Charged(), 20.4, 400, probe=None)
+    assert standing(one, 20.4) is Standing.USABLE
+    assert one.view(20.4).since_s == float("-inf")
 
 
 def test_an_answer_ends_the_silence() -> None:
@@ -401,11 +454,11 @@ def test_a_probe_whose_intent_could_not_be_written_gives_everything_back(slow: b
 
 def test_one_that_never_failed_has_always_been_usable() -> None:
     one = board(most=1)
-    assert one.view(10).usable_from_s == float("-inf")
+    assert one.view(10).since_s == float("-inf")
     one.started(10)
     assert standing(one, 10.1) is Standing.FULL
     one.ended(Charged(), 10.2, 200, probe=None)
-    assert one.view(10.2).usable_from_s == float("-inf"), "full is no outage"
+    assert one.view(10.2).since_s == float("-inf"), "full is no outage"
 
 
 @pytest.mark.parametrize("brought_to_probe", [downed, slowed])
@@ -415,23 +468,53 @@ def test_one_that_came_back_says_since_when_and_keeps_saying_it(
     one = brought_to_probe(10)
     assert standing(one, 10.3) is Standing.PROBE
     attempt(one, Charged(), 10.4)
-    assert one.view(10.5).usable_from_s == 10.5
-    assert one.view(11).usable_from_s == 10.5
+    assert one.view(10.5).since_s == 10.5
+    assert one.view(11).since_s == 10.5
     for _ in range(int(one.limiter.limit)):
         one.started(12)
     assert standing(one, 12) is Standing.FULL
-    assert one.view(12.1).usable_from_s == 10.5
+    assert one.view(12.1).since_s == 10.5
 
 
 def test_each_comeback_counts_anew() -> None:
     one = downed(10)
     attempt(one, Charged(), 10.4)
-    assert one.view(10.5).usable_from_s == 10.5
+    assert one.view(10.5).since_s == 10.5
     for _ in range(3):
         attempt(one, FAILING, 20)
     assert standing(one, 20) is Standing.DOWN
     attempt(one, Charged(), 20.5)
-    assert one.view(20.6).usable_from_s == 20.6
+    assert one.view(20.6).since_s == 20.6
+
+
+def test_an_outage_is_as_old_as_we_have_known_of_it_whatever_it_turns_into() -> None:
+    one = board()
+    one.reported(HealthReport(failing=False, min_response_ms=3000), 10)
+    assert one.view(10).since_s == 10
+    attempt(one, Charged(), 13, latency_ms=3000)
+    for _ in range(3):
+        attempt(one, FAILING, 14)
+    assert standing(one, 14) is Standing.DOWN
+    assert one.view(14).since_s == 10
+
+
+def test_while_probes_fail_or_hang_the_outage_grows_older() -> None:
+    one = downed(10)
+    assert one.view(10).since_s == 10
+    for at_s in (11.5, 13, 14.5):
+        attempt(one, FAILING, at_s)
+        assert one.view(at_s + 1.4).since_s == 10
+    one.started(16, counts_as_probe=True)
+    assert one.view(30).since_s == 10
+
+
+def test_an_outage_nobody_has_looked_into_for_a_while_counts_anew() -> None:
+    one = downed(10)
+    assert one.view(10).since_s == 10
+    assert one.view(12).since_s == 10
+    assert one.view(12.1).since_s == 12.1
+    attempt(one, FAILING, 13)
+    assert one.view(14).since_s == pytest.approx(12.99), "when the probe left"
 
 
 def test_capacity_is_the_limit_over_the_latency() -> None:
@@ -491,11 +574,13 @@ def assert_it_makes_sense(one: ProcessorBoard, now_s: float, out: list[Probes | 
         assert probes.out == sum(probe is probes for probe in out) <= 4
     assert 1 <= view.limit <= one.limiter.most
     assert (view.standing is Standing.DOWN) >= (one.breaker.state(now_s) is BreakerState.OPEN)
-    assert view.usable_from_s <= now_s
+    assert view.since_s <= now_s
     if view.standing in (Standing.DOWN, Standing.SLOW):
         assert now_s < view.retry_s <= now_s + 1.0
     if view.standing is Standing.FULL:
-        assert view.free <= 0
+        assert view.free <= 0 or view.expected_ms > 100
+    assert len(one._unanswered_s) <= view.in_flight
+    assert list(one._unanswered_s) == sorted(one._unanswered_s)
     if view.standing is Standing.USABLE:
         assert view.free > 0
         assert view.expected_ms <= one.latency_ceiling_ms

@@ -25,7 +25,7 @@ def route(seen: list[ProcessorView], *, age_s: float = YOUNG_S, backlog: int = 0
 
 
 def just_back(one: ProcessorView) -> bool:
-    return one.standing is USABLE and one.usable_from_s + POLICY.notice_s > NOW_S
+    return one.standing is USABLE and one.since_s + POLICY.notice_s > NOW_S
 
 
 def short(decision: Decision) -> str:
@@ -81,6 +81,43 @@ def test_without_patience_a_dearer_one_is_paid_at_once() -> None:
     assert short(LeastCost(0).route(0, 0, row(DOWN, USABLE), NOW_S)) == "second cheaper-down"
 
 
+@pytest.mark.parametrize("age_s", [0.0, YOUNG_S, 9.999])
+def test_nobody_waits_for_the_end_of_an_outage_that_has_lasted_longer_than_patience(age_s: float) -> None:
+    def after(outage_s: float) -> Decision:
+        return route([view(DOWN, since_s=NOW_S - outage_s), view(USABLE, name="second")], age_s=age_s)
+
+    assert short(after(PATIENCE_S - 0.001)) == "wait wait-cheapest"
+    assert short(after(PATIENCE_S)) == "second cheaper-down"
+    assert short(after(1000)) == "second cheaper-down"
+
+
+def test_a_payment_that_has_waited_for_its_patience_pays_more_however_young_the_outage() -> None:
+    seen = [view(DOWN, since_s=NOW_S - 0.1), view(USABLE, name="second")]
+    assert short(route(seen, age_s=PATIENCE_S)) == "second cheaper-down"
+
+
+@given(AGES, BACKLOGS, views(), st.floats(0, 30))
+def test_an_older_outage_never_makes_a_payment_wait_that_was_sent_in_a_younger_one(
+    age_s: float, backlog: int, seen: list[ProcessorView], longer_s: float
+) -> None:
+    younger = route(seen, age_s=age_s, backlog=backlog)
+    longer = [replace(one, since_s=one.since_s - longer_s) if one.standing is DOWN else one for one in seen]
+    older = route(longer, age_s=age_s, backlog=backlog)
+    if isinstance(younger, Send):
+        assert isinstance(older, Send)
+        assert older.processor == younger.processor
+
+
+@given(st.floats(0, PATIENCE_S), st.floats(0, 30), st.floats(0, PATIENCE_S))
+def test_what_waits_for_a_price_was_accepted_within_patience(age_s: float, outage_s: float, patience_s: float) -> None:
+    assume(abs(max(age_s, outage_s) - patience_s) > 1e-6)
+    seen = [view(DOWN, since_s=NOW_S - outage_s), view(USABLE, name="second")]
+    decision = LeastCost(patience_s).route(age_s, 0, seen, NOW_S)
+    assert isinstance(decision, Wait) == (max(age_s, outage_s) < patience_s)
+    if isinstance(decision, Wait):
+        assert decision.until_s <= NOW_S + patience_s - max(age_s, outage_s) + 1e-9
+
+
 def test_the_wait_for_one_that_is_down_ends_when_it_may_be_probed() -> None:
     assert route([view(DOWN, retry_s=NOW_S + 0.3)]).until_s == NOW_S + 0.3
 
@@ -88,6 +125,8 @@ def test_the_wait_for_one_that_is_down_ends_when_it_may_be_probed() -> None:
 def test_the_wait_for_one_that_is_down_ends_with_patience_at_the_latest() -> None:
     decision = route([view(DOWN, retry_s=NOW_S + 2), view(USABLE, name="second")], age_s=9.5)
     assert decision.until_s == NOW_S + 0.5
+    old = view(DOWN, retry_s=NOW_S + 2, since_s=NOW_S - 9.75)
+    assert route([old, view(USABLE, name="second")]).until_s == NOW_S + 0.25
 
 
 @pytest.mark.parametrize("age_s", [YOUNG_S, OLD_S, 1000.0])
@@ -130,7 +169,7 @@ def test_a_dearer_one_that_has_just_come_back_is_paid_once_the_cheaper_had_time_
     cheaper: Standing, backlog: int
 ) -> None:
     def after(s: float) -> Decision:
-        back = view(USABLE, name="second", usable_from_s=NOW_S - s)
+        back = view(USABLE, name="second", since_s=NOW_S - s)
         return route([view(cheaper), back], age_s=OLD_S, backlog=backlog)
 
     for s in (0, 0.5, 1.499):
@@ -149,17 +188,17 @@ def test_a_dearer_one_that_was_always_usable_is_paid_at_once(
 
 
 def test_while_the_cheapest_may_be_noticed_the_reason_is_about_it() -> None:
-    seen = [view(SLOW, expected_ms=4000), view(DOWN, name="second"), view(USABLE, name="third", usable_from_s=NOW_S)]
+    seen = [view(SLOW, expected_ms=4000), view(DOWN, name="second"), view(USABLE, name="third", since_s=NOW_S)]
     reason = route(seen, age_s=OLD_S).reason
     assert (reason.code, reason.expected_ms, reason.passed_over) == (ReasonCode.WAIT_CHEAPEST, 4000, ())
 
 
 def test_the_cheapest_is_used_the_moment_it_is_back() -> None:
-    assert short(route([view(USABLE, usable_from_s=NOW_S), view(USABLE, name="second")])) == "first cheapest"
+    assert short(route([view(USABLE, since_s=NOW_S), view(USABLE, name="second")])) == "first cheapest"
 
 
 def test_a_probe_to_a_dearer_one_does_not_wait_for_the_cheaper_to_be_noticed() -> None:
-    assert short(route([view(DOWN), view(PROBE, name="second", usable_from_s=NOW_S - 0.1)], age_s=OLD_S)) == (
+    assert short(route([view(DOWN), view(PROBE, name="second", since_s=NOW_S - 0.1)], age_s=OLD_S)) == (
         "second probe *"
     )
 
@@ -168,9 +207,9 @@ def test_a_probe_to_a_dearer_one_does_not_wait_for_the_cheaper_to_be_noticed() -
 def test_nobody_waits_longer_than_notice_for_a_cheaper_one_to_be_noticed(
     notice_s: float, ago_s: float, backlog: int, seen: list[ProcessorView]
 ) -> None:
-    policy = LeastCost(PATIENCE_S, notice_s)
-    back = [replace(one, usable_from_s=NOW_S - ago_s) for one in seen]
-    always = [replace(one, usable_from_s=float("-inf")) for one in seen]
+    policy = LeastCost(PATIENCE_S, notice_s=notice_s)
+    back = [replace(one, since_s=NOW_S - ago_s) if one.standing is USABLE else one for one in seen]
+    always = [replace(one, since_s=float("-inf")) if one.standing is USABLE else one for one in seen]
     without = policy.route(OLD_S, backlog, always, NOW_S)
     decision = policy.route(OLD_S, backlog, back, NOW_S)
     if short(decision) == short(without):
@@ -180,6 +219,19 @@ def test_nobody_waits_longer_than_notice_for_a_cheaper_one_to_be_noticed(
     assert without.processor != seen[0].processor.name
     assert NOW_S < decision.until_s <= NOW_S + notice_s
     assert short(policy.route(OLD_S, backlog, back, decision.until_s)) == short(without)
+
+
+@pytest.mark.parametrize("patience_s", [0, PATIENCE_S, 100])
+def test_a_slow_one_is_taken_from_the_age_of_the_last_resort_on_whatever_patience_is(patience_s: float) -> None:
+    policy = LeastCost(patience_s, last_resort_s=30)
+    seen = row(SLOW, SLOW)
+    assert short(policy.route(29.999, ENDLESS, seen, NOW_S)) == "wait wait-all"
+    assert short(policy.route(30, 0, seen, NOW_S)) == "first least-bad"
+
+
+def test_without_a_wait_for_the_last_resort_a_slow_one_is_taken_at_once() -> None:
+    assert short(LeastCost(last_resort_s=0).route(0, 0, row(SLOW, DOWN), NOW_S)) == "wait wait-cheapest"
+    assert short(LeastCost(0, last_resort_s=0).route(0, 0, row(SLOW, DOWN), NOW_S)) == "first least-bad"
 
 
 def test_of_slow_ones_the_fastest_is_least_bad() -> None:
@@ -247,7 +299,7 @@ def test_a_wait_ends_in_the_future_and_within_two_seconds(
 
 @given(AGES, BACKLOGS, views())
 def test_with_the_cheapest_usable_nobody_else_is_paid(age_s: float, backlog: int, others: list[ProcessorView]) -> None:
-    first = view(USABLE, usable_from_s=others[0].usable_from_s)
+    first = view(USABLE, since_s=others[0].since_s)
     decision = route([first, *others[1:]], age_s=age_s, backlog=backlog)
     assert short(decision) == "first cheapest"
 
@@ -261,7 +313,7 @@ def test_past_patience_and_behind_a_long_queue_a_payment_goes_to_the_cheapest_th
     decision = route(seen, age_s=OLD_S, backlog=ENDLESS)
     if just_back(takers[0]) and takers[0] is not seen[0]:
         assert isinstance(decision, Wait)
-        assert decision.until_s == takers[0].usable_from_s + POLICY.notice_s
+        assert decision.until_s == takers[0].since_s + POLICY.notice_s
     else:
         assert decision.processor == takers[0].processor.name
 
@@ -270,9 +322,10 @@ def test_past_patience_and_behind_a_long_queue_a_payment_goes_to_the_cheapest_th
 def test_before_patience_runs_out_nobody_pays_more_because_a_cheaper_one_is_down(
     age_s: float, backlog: int, seen: list[ProcessorView]
 ) -> None:
+    young = {one.processor.name for one in seen if NOW_S - one.since_s < PATIENCE_S}
     decision = route(seen, age_s=age_s, backlog=backlog)
     if isinstance(decision, Send):
-        assert "down" not in dict(decision.reason.passed_over).values()
+        assert not [name for name, how in decision.reason.passed_over if how == "down" and name in young]
 
 
 @given(AGES, AGES, BACKLOGS, views())

@@ -22,11 +22,14 @@ def view(
     in_flight: int | None = None,
     limit: int = 32,
     retry_s: float | None = None,
-    usable_from_s: float = float("-inf"),
+    since_s: float | None = None,
 ) -> ProcessorView:
+    """One view; unless said otherwise it was always in service, or is down since just now."""
     fee = Decimal("0.05") * (NAMES.index(name) + 1)
     if in_flight is None:
         in_flight = limit if standing is Standing.FULL else 0
+    if since_s is None:
+        since_s = NOW_S if standing is Standing.DOWN else float("-inf")
     if retry_s is None:
         retry_s = NOW_S + 0.2 if standing in (Standing.DOWN, Standing.SLOW) else NOW_S
     return ProcessorView(
@@ -37,13 +40,16 @@ def view(
         in_flight,
         limit,
         retry_s,
-        usable_from_s,
+        since_s,
     )
 
 
 def row(*standings: Standing) -> list[ProcessorView]:
     """One view per standing, cheapest first."""
     return [view(standing, name=name) for name, standing in zip(NAMES, standings, strict=False)]
+
+
+_SINCE_S = st.one_of(st.just(float("-inf")), st.floats(0, 3).map(NOW_S.__sub__), st.floats(0, 30).map(NOW_S.__sub__))
 
 
 @st.composite
@@ -66,7 +72,7 @@ def views(draw: st.DrawFn) -> list[ProcessorView]:
                 in_flight=draw(in_flight),
                 limit=limit,
                 retry_s=NOW_S + draw(st.floats(0.05, 2.0)),
-                usable_from_s=draw(st.one_of(st.just(float("-inf")), st.floats(0, 3).map(lambda ago_s: NOW_S - ago_s))),
+                since_s=draw(_SINCE_S),
             )
         )
     return drawn

@@ -48,7 +48,9 @@ class Cluster(LocalCluster):
 
     def charged(self) -> int:
         """How many payments the processors have charged, by their own count."""
-        found = [one.call("GET", "/admin/payments-summary", **{"X-Rinha-Token": "123"}) for one in self.books_of.values()]
+        found = [
+            one.call("GET", "/admin/payments-summary", **{"X-Rinha-Token": "123"}) for one in self.books_of.values()
+        ]
         return sum(answer["totalRequests"] for _, answer in found)
 
     def settled(self) -> int:
@@ -92,7 +94,9 @@ class Cluster(LocalCluster):
         assert self.redis.ask("HLEN", "{payrouter}:payments") == 0
         assert self.redis.ask("XLEN", "{payrouter}:queue") == 0
         assert self.redis.ask("HGET", "{payrouter}:meta", "waiting") == "0"
-        assert self.redis.ask("EXISTS", *(f"{{payrouter}}:{name}" for name in ("again", "orphans", "dead", "poison"))) == 0
+        assert (
+            self.redis.ask("EXISTS", *(f"{{payrouter}}:{name}" for name in ("again", "orphans", "dead", "poison"))) == 0
+        )
 
     @asynccontextmanager
     async def load(self) -> AsyncIterator[Clients]:

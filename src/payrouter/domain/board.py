@@ -5,6 +5,7 @@ Instants are monotonic seconds given by the caller. Everything here is a few att
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
     from payrouter.domain.processor import Processor
 
 
+_INSTANT_S = 1e-6
+QUIET_MS = 100.0
+QUIET_TIMES = 2.0
+"""An attempt out for `QUIET_MS` plus so many times what it should take: something has changed over there."""
+
+OUTAGE_KNOWN_S = 2.0
+"""How long we may hear nothing of a processor that is out of service and still believe its outage goes on."""
+
+
 class Standing(StrEnum):
-    """What a processor can take now. `PROBE`: exactly one payment, to find out."""
+    """What a processor can take now. `PROBE`: exactly one payment, to find out. `FULL`: nothing more for a moment."""
 
     USABLE = "usable"
     PROBE = "probe"
@@ -33,8 +43,8 @@ class Standing(StrEnum):
 class ProcessorView:
     """A processor at one instant. `retry_s` is when a `SLOW` or `DOWN` one may be probed next.
 
-    `reported_ms` is its own least latency, 0 without a report. `usable_from_s` is since when it has been usable, or
-    when it last became so; minus infinity if it always was.
+    `reported_ms` is its own least latency, 0 without a report. `since_s` is since when it has been in service, or out
+    of it (down or slow); minus infinity if it always was in service.
     """
 
     processor: Processor
@@ -44,7 +54,7 @@ class ProcessorView:
     in_flight: int
     limit: int
     retry_s: float
-    usable_from_s: float = float("-inf")
+    since_s: float = float("-inf")
 
     @property
     def free(self) -> int:
@@ -69,19 +79,18 @@ class ProcessorBoard:
     limiter: Limiter = field(default_factory=Limiter)
     slow_probes: Probes = field(default_factory=Probes)
     pinned: int = 0
-    _silent_from_s: float = 0.0
     _slow_retry_s: float = 0.0
-    _usable_from_s: float = float("-inf")
-    _was_usable: bool = True
+    _since_s: float = float("-inf")
+    _was_in_service: bool = True
+    _last_heard_s: float = float("-inf")
+    # When attempts left that neither were answered nor are older than one that was; never more than are in flight.
+    _unanswered_s: deque[float] = field(default_factory=deque)
 
     def view(self, now_s: float) -> ProcessorView:
         """Return the standing at an instant."""
         expected_ms = self.expected_ms(now_s)
         standing, retry_s = self._standing(now_s, expected_ms)
-        usable = standing in (Standing.USABLE, Standing.FULL)
-        if usable and not self._was_usable:
-            self._usable_from_s = now_s
-        self._was_usable = usable
+        self._note_service(now_s, expected_ms)
         return ProcessorView(
             self.processor,
             standing,
@@ -90,13 +99,29 @@ class ProcessorBoard:
             self.limiter.in_flight,
             int(self.limiter.limit),
             retry_s,
-            self._usable_from_s,
+            self._since_s,
         )
 
     def expected_ms(self, now_s: float) -> float:
         """Return the latency the next attempt should expect."""
-        silent_s = now_s - self._silent_from_s if self.limiter.in_flight else 0.0
-        return self.latency.expected_ms(now_s, silent_s=silent_s)
+        return self.latency.expected_ms(now_s, silent_s=self._silent_s(now_s))
+
+    def _silent_s(self, now_s: float) -> float:
+        """For how long the oldest attempt is out that no later one has overtaken; 0 when there is none."""
+        return now_s - self._unanswered_s[0] if self._unanswered_s else 0.0
+
+    def _gone_quiet(self, now_s: float) -> bool:
+        usual_ms = self.latency.expected_ms(now_s, silent_s=0.0)
+        return self._silent_s(now_s) * 1000 > QUIET_MS + QUIET_TIMES * usual_ms
+
+    def _note_service(self, now_s: float, expected_ms: float) -> None:
+        closed = self.breaker.opened_s is None and self.pinned < self.limiter.most
+        in_service = closed and expected_ms <= self.latency_ceiling_ms
+        # An outage that nothing was sent into for a while may be over: what it tells of how long it will last is gone.
+        forgotten = not in_service and not self.limiter.in_flight and now_s - self._last_heard_s > OUTAGE_KNOWN_S
+        if in_service is not self._was_in_service or forgotten:
+            self._since_s = now_s
+        self._was_in_service = in_service
 
     def _standing(self, now_s: float, expected_ms: float) -> tuple[Standing, float]:
         match self.breaker.state(now_s):
@@ -107,17 +132,22 @@ class ProcessorBoard:
                 return Standing.DOWN, now_s + 0.05
             case BreakerState.HALF_OPEN:
                 return Standing.PROBE, now_s
-            case BreakerState.CLOSED if self.pinned >= self.limiter.most:
-                # I7: one that answers repeats but no first attempt gets no more until it has resolved some.
-                return Standing.DOWN, now_s + 0.05
-            case BreakerState.CLOSED if expected_ms > self.latency_ceiling_ms:
-                may_probe = self.limiter.free and self.slow_probes.may_start(now_s)
-                if now_s < self._slow_retry_s or not may_probe:
-                    return Standing.SLOW, max(self._slow_retry_s, now_s + 0.05)
-                return Standing.PROBE, now_s
-            case _ if self.limiter.free == 0:
-                return Standing.FULL, now_s
-        return Standing.USABLE, now_s
+            case BreakerState.CLOSED:
+                return self._closed_standing(now_s, expected_ms)
+
+    def _closed_standing(self, now_s: float, expected_ms: float) -> tuple[Standing, float]:
+        may_probe = self.limiter.free and self.slow_probes.may_start(now_s)
+        if self.pinned >= self.limiter.most:
+            # I7: one that answers repeats but no first attempt gets no more until it has resolved some.
+            return Standing.DOWN, now_s + 0.05
+        if expected_ms > self.latency_ceiling_ms:
+            if now_s < self._slow_retry_s or not may_probe:
+                return Standing.SLOW, max(self._slow_retry_s, now_s + 0.05)
+            return Standing.PROBE, now_s
+        if self._gone_quiet(now_s):
+            # What is sent now may get stuck behind those before it: one at a time until there is an answer.
+            return Standing.PROBE if may_probe else Standing.FULL, now_s
+        return Standing.FULL if self.limiter.free == 0 else Standing.USABLE, now_s
 
     def may_repeat(self, now_s: float) -> bool:
         """True when a pinned payment may be sent again: the breaker lets it through, be it as the probe."""
@@ -135,20 +165,24 @@ class ProcessorBoard:
             probe = self.slow_probes
         if probe is not None:
             probe.start(now_s)
-        if self.limiter.in_flight == 0:
-            self._silent_from_s = now_s
+        self._unanswered_s.append(now_s)
         self.limiter.acquire()
         return probe
 
     def cancelled(self, *, probe: Probes | None) -> None:
         """An attempt never left (its intent could not be written): give its places back."""
         self.limiter.release()
+        if self._unanswered_s:
+            self._unanswered_s.pop()
         if probe is not None:
             probe.end()
 
     def ended(self, outcome: Outcome, now_s: float, latency_ms: float, *, probe: Probes | None) -> None:
         """An attempt came to an outcome after `latency_ms`. Learn from it and free its permit."""
-        self._silent_from_s = now_s
+        self._last_heard_s = now_s
+        sent_s = now_s - latency_ms / 1000
+        while self._unanswered_s and self._unanswered_s[0] <= sent_s + _INSTANT_S:
+            self._unanswered_s.popleft()
         if probe is not None:
             probe.end()
         if probe is self.slow_probes and not self.latency.overtaken(now_s, latency_ms):

@@ -82,7 +82,7 @@ _WORDS = {
     ReasonCode.CHEAPER_SLOW: "was the next usable, as waiting for a slow one does not help ({others})",
     ReasonCode.CHEAPER_FULL: "was the next usable, as the queue for the cheaper was longer than patience ({others})",
     ReasonCode.PROBE: "was tried with this payment to find out whether it is back ({others})",
-    ReasonCode.LEAST_BAD: "was slow, but nothing better was left after patience ran out ({others})",
+    ReasonCode.LEAST_BAD: "was slow, but nothing better came back in time ({others})",
     ReasonCode.RATIO: "was chosen by the latency ratio ({others})",
     ReasonCode.WAIT_CHEAPEST: "is worth waiting for ({others})",
     ReasonCode.WAIT_ALL: "is as unusable as all others ({others})",
@@ -136,10 +136,14 @@ _PASSED_FOR = {
 class LeastCost:
     """The lowest fee that time allows.
 
-    Cheapest first: usable takes it. Down: worth waiting for while the payment is younger than `patience_s`. Slow:
-    the next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
+    Cheapest first: usable takes it. Down: worth waiting for while its outage is younger than `patience_s`, and so is
+    the payment; an outage that has lasted longer is expected to go on, so nobody waits for its end any more. Slow: the
+    next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
     (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody
-    left: wait, and after patience take the fastest slow one, so that a world without fast processors still settles.
+    left: wait, and from the age of `last_resort_s` on take the fastest slow one, so that a world without fast
+    processors still settles.
+
+    So while any processor is usable, what waits is at most what was accepted within `patience_s`.
 
     After an outage of everything processors often come back together. One that has just come back is not paid more
     for until the cheaper ones had `notice_s` to be noticed (probes go about once a second), or the whole backlog
@@ -147,36 +151,38 @@ class LeastCost:
     """
 
     patience_s: float = 10.0
+    last_resort_s: float = 10.0
     notice_s: float = 1.5
 
     def route(self, age_s: float, backlog: int, views: Sequence[ProcessorView], now_s: float) -> Decision:
         """Return what to do with the payment."""
-        impatient = age_s >= self.patience_s
         for rank, view in enumerate(views):
             before = views[:rank]
             match view.standing:
-                case Standing.USABLE if before and now_s < view.usable_from_s + self.notice_s:
-                    until_s = view.usable_from_s + self.notice_s
+                case Standing.USABLE if before and now_s < view.since_s + self.notice_s:
+                    until_s = view.since_s + self.notice_s
                     return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, views[0], age_s, ()))
                 case Standing.USABLE:
                     code = _PASSED_FOR[before[-1].standing] if before else ReasonCode.CHEAPEST
                     return Send(view.processor.name, _reason(code, view, age_s, before))
                 case Standing.PROBE:
                     return Send(view.processor.name, _reason(ReasonCode.PROBE, view, age_s, before), probe=True)
-                case Standing.DOWN if not impatient:
-                    until_s = min(view.retry_s, now_s + self.patience_s - age_s)
+                case Standing.DOWN if (patient_s := self._patient_s(age_s, now_s - view.since_s)) > 0:
+                    until_s = min(view.retry_s, now_s + patient_s)
                     return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
                 case Standing.FULL if backlog <= self.patience_s * view.capacity_per_s:
                     return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
                 case _:
                     continue
-        return self._nobody_usable(age_s, views, now_s, impatient=impatient)
+        return self._nobody_usable(age_s, views, now_s)
 
-    def _nobody_usable(
-        self, age_s: float, views: Sequence[ProcessorView], now_s: float, *, impatient: bool
-    ) -> Decision:
+    def _patient_s(self, age_s: float, outage_s: float) -> float:
+        """For how much longer a payment waits for a cheaper processor that has been out of service for `outage_s`."""
+        return self.patience_s - max(age_s, outage_s)
+
+    def _nobody_usable(self, age_s: float, views: Sequence[ProcessorView], now_s: float) -> Decision:
         slow = [view for view in views if view.standing is Standing.SLOW and view.free > 0]
-        if impatient and slow:
+        if slow and age_s >= self.last_resort_s:
             best = min(slow, key=lambda view: view.expected_ms)
             others = [view for view in views if view is not best]
             return Send(best.processor.name, _reason(ReasonCode.LEAST_BAD, best, age_s, others))

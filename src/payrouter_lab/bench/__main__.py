@@ -219,7 +219,7 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
 
 
 @app.command("scaling")
-def run_scaling(
+def run_scaling(  # noqa: PLR0913 - one parameter per option
     *,
     payments: Annotated[int, typer.Option(min=1000, help="how many per flood")] = 20_000,
     runs: Runs = 3,

@@ -103,7 +103,7 @@ class Departures:
             await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
             for correlation_id in leaving:
                 self._leaving.discard(correlation_id)
-                self._holdings.drop(correlation_id)
+                self._holdings.settled(correlation_id)
 
     def forget(self) -> None:
         """Everything was purged."""

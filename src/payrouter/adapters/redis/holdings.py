@@ -74,9 +74,14 @@ class Holdings:
         claim = self._claims.get(delivery.correlation_id)
         return claim if claim is not None and claim.receipt == delivery.receipt else None
 
-    def drop(self, correlation_id: str) -> Claim | None:
-        """Hold a payment no more."""
-        return self._claims.pop(correlation_id, None)
+    def drop(self, correlation_id: str, claim: Claim) -> None:
+        """Hold a claim no more. Its payment may be claimed here anew by now: that one stays."""
+        if self._claims.get(correlation_id) is claim:
+            del self._claims[correlation_id]
+
+    def settled(self, correlation_id: str) -> None:
+        """Hold a payment no more, whichever claim it is."""
+        self._claims.pop(correlation_id, None)
 
     def clear(self) -> None:
         """Hold nothing."""

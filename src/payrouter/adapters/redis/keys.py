@@ -55,7 +55,8 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash of counters: `waiting`, `poison`, and the flags `born` and `forgot`."""
+        """Hash of counters: `waiting`, `poison`, and flags: `born`; `forgot`, 0 when every settled payment is known
+        here, 1 when not, `?` while that is to be found out."""
         return self.of("meta")
 
     @property
@@ -70,7 +71,7 @@ class Keys:
 
     @property
     def poison(self) -> str:
-        """Hash: stream entries that are no payments, by entry."""
+        """Hash: stream entries that are no payments, by entry, and payments whose records were spoilt, by id."""
         return self.of("poison")
 
     @property

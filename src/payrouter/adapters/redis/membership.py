@@ -101,10 +101,11 @@ class Membership:
             StoreUnavailable: if Redis is away; nothing was done.
             StoreUncertain: the answer was lost. Whether it was done is certain once anything else has been run.
         """
-        if self._doubted:
-            await self._renew()
+        consumer = self.consumer
+        await self.be_certain()
         instance = self.instance
-        if not instance:
+        # Whoever asked may have been taken over while it waited, and have joined anew: that is somebody else.
+        if not instance or self.consumer != consumer:
             return None
         try:
             reply = await self._link.eval(script, names, [instance, GROUP, *args])
@@ -117,7 +118,14 @@ class Membership:
             self._fenced(instance)
         return reply
 
-    async def _renew(self) -> None:
+    async def be_certain(self) -> None:
+        """Return once nothing is on its way any more whose answer was lost.
+
+        Raises:
+            StoreUnavailable: if Redis is away.
+        """
+        if not self._doubted:
+            return
         async with self._renewing:
             if not self._doubted:
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from payrouter.adapters.redis.dead_letters import retry
 from payrouter.adapters.redis.departures import Departures
@@ -16,9 +16,11 @@ from payrouter.adapters.redis.holdings import Claim, Holdings
 from payrouter.adapters.redis.keys import GROUP, Keys
 from payrouter.adapters.redis.membership import HEARTBEAT_S, LASTS_S, Membership
 from payrouter.adapters.redis.records import Record, decode_or_none
+from payrouter.adapters.redis.recovery import Recovery
 from payrouter.adapters.redis.scripts import load_script
-from payrouter.adapters.redis.views import pairs, read_dead_letters, read_payment
-from payrouter.adapters.rows import KEPT_FAILURES, from_blob, to_blob, write_failure
+from payrouter.adapters.redis.spoilt import read, set_aside
+from payrouter.adapters.redis.views import read_dead_letters, read_payment
+from payrouter.adapters.rows import KEPT_FAILURES, to_blob, write_failure
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.domain.ledger import AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
@@ -26,7 +28,7 @@ from payrouter.domain.window import Window
 from payrouter.ports.queue import Acceptance, Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from payrouter.adapters.redis.connection import RedisLink
     from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
     Args = list[bytes | str | int]
 
-Taken = TypeVar("Taken")
-
 _log = logging.getLogger("payrouter")
 
 _ACCEPT = load_script("accept")
@@ -46,11 +46,7 @@ _CLAIM = load_script("common", "claim")
 _RELEASE = load_script("common", "release")
 _BEGIN = load_script("common", "begin")
 _CONCLUDE = load_script("common", "conclude")
-_ORPHANS = load_script("common", "set_free", "orphans")
-_HELD = load_script("common", "held")
-_GIVE_UP = load_script("common", "give_up")
 _BURY = load_script("common", "bury")
-_SET_ASIDE = load_script("common", "set_aside")
 _FORGOT = load_script("common", "forgot")
 _PURGE = load_script("purge")
 
@@ -60,7 +56,6 @@ _ANSWERS = {
     ord("2"): Acceptance.CONFLICT,
     ord("3"): Acceptance.FULL,
 }
-_ADOPT_AT_ONCE = 256
 _CLAIM_AT_ONCE = 1000
 _LOOK_BACK_WITHIN_S = 1.0
 _OTHER_AMOUNT = "this correlationId was settled before with another amount; use a new one for a new payment"
@@ -99,9 +94,9 @@ class RedisQueue:
         self._holdings = Holdings()
         self._returning: dict[str, tuple[bytes, bytes]] = {}
         self._looks_back = False
-        self._take_over_from_s = 0.0
         self.membership = Membership(link, keys, self._fenced)
         self.departures = Departures(link, keys, self._holdings, remember=remember)
+        self.recovery = Recovery(keys, self.membership, self._holdings, self.departures, ledger)
 
     # -- accept
 
@@ -134,32 +129,23 @@ class RedisQueue:
         if limit <= 0:
             return []
         # First what is to be given back: later, it could be taken from whoever is given it now.
-        await self._give_back()
+        if self._returning:
+            await self._give_back()
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison]
         reply = await self.membership.run(_CLAIM, names, [min(limit, _CLAIM_AT_ONCE)])
         if reply is None:
             return []
         forgot, *flat = reply
-        deliveries, spoilt = _read(flat, self._holdings.claim)
+        deliveries, spoilt = read(flat, self._holdings.claim)
         try:
-            if spoilt:
-                await self._set_aside(spoilt, waiting=True)
+            await set_aside(self.membership, keys, spoilt, waiting=True)
             if deliveries and forgot != b"0":
                 return await self._not_settled_before(deliveries)
         except StoreUnavailable:
             await self.release(deliveries)
             raise
         return deliveries
-
-    async def _set_aside(self, spoilt: list[bytes], *, waiting: bool) -> None:
-        """Put payments aside, for an operator to see, whose records cannot be read: id and record of each."""
-        # Held by nobody until that is done.
-        self.membership.unsure = True
-        _log.error("%d payments cannot be read and are put aside, see payrouter dead-letters list", len(spoilt) // 2)
-        keys = self._keys
-        names = [keys.dispatchers, keys.queue, keys.payments, keys.poison, keys.meta]
-        await self.membership.run(_SET_ASIDE, names, [int(waiting), *spoilt])
 
     async def _not_settled_before(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Sort out payments that were settled so long ago that accepting did not know them any more (I2)."""
@@ -173,17 +159,19 @@ class RedisQueue:
 
     async def _bury(self, deliveries: list[Delivery]) -> None:
         args: Args = []
+        buried: dict[str, Claim] = {}
         for delivery in deliveries:
             claim = self._holdings.behind(delivery)
             if claim is not None:
+                buried[delivery.correlation_id] = claim
                 failure = AttemptRecord(delivery.accepted_us, "", PaymentEvent.INVALID.value, _OTHER_AMOUNT)
                 args += (to_blob(delivery.correlation_id), claim.stored, write_failure(failure))
         if args:
             keys = self._keys
             names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta]
             await self.membership.run(_BURY, names, args)
-            for delivery in deliveries:
-                self._holdings.drop(delivery.correlation_id)
+            for correlation_id, claim in buried.items():
+                self._holdings.drop(correlation_id, claim)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give claimed payments back unsent; they keep their place in the queue.
@@ -193,7 +181,7 @@ class RedisQueue:
         for delivery in deliveries:
             claim = self._holdings.behind(delivery)
             if claim is not None and claim.record.state is PaymentState.QUEUED:
-                self._holdings.drop(delivery.correlation_id)
+                self._holdings.drop(delivery.correlation_id, claim)
                 self._returning[delivery.correlation_id] = (claim.stored, claim.begun)
         try:
             await self._give_back()
@@ -203,6 +191,8 @@ class RedisQueue:
     async def _give_back(self) -> None:
         if not self._returning:
             return
+        # Before looking what there is: while this waits, some of it may be done, and delivered here anew.
+        await self.membership.be_certain()
         keys, returning = self._keys, dict(self._returning)
         args: Args = []
         for correlation_id, (claimed, begun) in returning.items():
@@ -243,7 +233,7 @@ class RedisQueue:
                 written[index] = True
             else:
                 # It is in other hands, or purged. Or a lost call of ours wrote another intent: that is given up.
-                self._holdings.drop(intents[index].delivery.correlation_id)
+                self._holdings.drop(intents[index].delivery.correlation_id, claim)
                 self.membership.unsure = True
         return written
 
@@ -274,7 +264,7 @@ class RedisQueue:
             if record.state is PaymentState.PINNED:
                 claim.record, claim.stored = record, text
             else:
-                self._holdings.drop(correlation_id)
+                self._holdings.drop(correlation_id, claim)
 
     # -- life of a dispatcher
 
@@ -312,8 +302,7 @@ class RedisQueue:
             try:
                 await self._keep_once()
             except StoreUnavailable:
-                # Everybody's heartbeat stopped with Redis: nobody is dead for that.
-                self._take_over_from_s = asyncio.get_running_loop().time() + LASTS_S
+                self.recovery.redis_was_away()
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _keep_once(self) -> None:
@@ -321,22 +310,8 @@ class RedisQueue:
             await self.join()
         await self.departures.make_up()
         await self._give_back()
-        if self.membership.unsure:
-            await self._give_up_unknown()
+        await self.recovery.give_up_unknown()
         await self._look_back()
-
-    async def _give_up_unknown(self) -> None:
-        """Free what was delivered to this dispatcher in an answer that never came."""
-        keys = self._keys
-        held = await self.membership.run(_HELD, [keys.dispatchers, keys.queue], [])
-        unknown: Args = []
-        for blob, entry in pairs(held or []):
-            if from_blob(blob) not in self._holdings:
-                unknown += (blob, entry)
-        self.membership.unsure = False
-        if unknown:
-            names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans]
-            await self.membership.run(_GIVE_UP, names, unknown)
 
     def _fenced(self) -> None:
         """Another dispatcher has taken over what was held here: these hands are empty."""
@@ -346,50 +321,7 @@ class RedisQueue:
 
     async def orphans(self) -> list[Intent]:
         """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
-        intents: list[Intent] = []
-        while True:
-            try:
-                adopted, more = await self._adopt()
-            except StoreUnavailable:
-                if not intents:
-                    raise
-                # What was adopted so far is held here and nowhere else: nobody would find it again.
-                return intents
-            intents += adopted
-            if not more:
-                return intents
-
-    async def _adopt(self) -> tuple[list[Intent], bool]:
-        """Return some unresolved attempts, held here from now on, and whether there may be more."""
-        keys = self._keys
-        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans, keys.meta, keys.poison]
-        calm = asyncio.get_running_loop().time() >= self._take_over_from_s
-        reply = await self.membership.run(_ORPHANS, names, [_ADOPT_AT_ONCE, int(calm), self.membership.lasts_ms])
-        if reply is None:
-            return [], False
-        taken_over, *flat = reply
-        if taken_over:
-            _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
-        adopted, spoilt = _read(flat, self._holdings.adopt)
-        try:
-            if spoilt:
-                await self._set_aside(spoilt, waiting=False)
-        except StoreUnavailable as error:
-            _log.warning("spoilt payments are put aside later: %s", error)
-        return await self._still_unsettled(adopted), len(flat) >= 2 * _ADOPT_AT_ONCE
-
-    async def _still_unsettled(self, intents: list[Intent]) -> list[Intent]:
-        """Let go of what its former holder had written into the ledger just before it died."""
-        if not intents:
-            return []
-        try:
-            settled = await self._ledger.known([one.delivery.correlation_id for one in intents])
-        except StoreUnavailable:
-            # Repeated, they are answered 422 and settled once more, which changes nothing.
-            return intents
-        if settled:
-            await self.departures.let_go(settled)
-        return [one for one in intents if one.delivery.correlation_id not in settled]
+        return await self.recovery.orphans()
 
     # -- dead letters, one payment, purge
 
@@ -423,18 +355,6 @@ class RedisQueue:
         self.membership.unsure = True
         self._returning.clear()
         self.departures.forget()
-
-
-def _read(flat: Sequence[bytes], take: Callable[[bytes, bytes], Taken]) -> tuple[list[Taken], list[bytes]]:
-    """Take id after id with its record, and return what was taken; then id and record of those that are spoilt."""
-    taken: list[Taken] = []
-    spoilt: list[bytes] = []
-    for blob, stored in pairs(flat):
-        try:
-            taken.append(take(blob, stored))
-        except ValueError:
-            spoilt += (blob, stored)
-    return taken, spoilt
 
 
 def _concluded(record: Record, event: PaymentEvent, *, adopted: bool) -> Record:
