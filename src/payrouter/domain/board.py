@@ -83,7 +83,7 @@ class ProcessorBoard:
     _since_s: float = float("-inf")
     _was_in_service: bool = True
     _last_heard_s: float = float("-inf")
-    # When attempts left that neither were answered nor are older than one that was; never more than are in flight.
+    # When each attempt left that is out and that no answered one has overtaken, oldest first: at most all in flight.
     _unanswered_s: deque[float] = field(default_factory=deque)
 
     def view(self, now_s: float) -> ProcessorView:
@@ -117,7 +117,7 @@ class ProcessorBoard:
     def _note_service(self, now_s: float, expected_ms: float) -> None:
         closed = self.breaker.opened_s is None and self.pinned < self.limiter.most
         in_service = closed and expected_ms <= self.latency_ceiling_ms
-        # An outage that nothing was sent into for a while may be over: what it tells of how long it will last is gone.
+        # Nobody has looked into this outage for a while: it may be over, so its age says nothing any more.
         forgotten = not in_service and not self.limiter.in_flight and now_s - self._last_heard_s > OUTAGE_KNOWN_S
         if in_service is not self._was_in_service or forgotten:
             self._since_s = now_s

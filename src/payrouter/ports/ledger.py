@@ -19,6 +19,7 @@ class Ledger(Protocol):
 
         Raises:
             StoreUnavailable: nothing of the batch was written; repeat it.
+            StoreUncertain: all or nothing of it was written; repeat it. It says False then of what had been.
         """
         ...
 
