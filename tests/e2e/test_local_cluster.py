@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,6 @@ from payrouter_lab.cluster.nginx import local_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 WITHIN_S = 20.0
 
@@ -147,10 +147,18 @@ def test_a_template_without_its_marks_is_named(tmp_path: Path) -> None:
 # -- the command
 
 
+DISPATCHER = ["-m", "payrouter", "dispatcher"]
 COMMAND = [sys.executable, "-m", "payrouter_lab.cluster", "--port", "0", "--processor-ports", "0", "0"]
 
 
-def test_the_command_says_what_runs_follows_the_logs_and_ends_everything() -> None:
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def test_the_command_says_what_runs_starts_again_what_dies_follows_the_logs_and_ends_everything() -> None:
     with subprocess.Popen(
         COMMAND, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -160,7 +168,14 @@ def test_the_command_says_what_runs_follows_the_logs_and_ends_everything() -> No
             lines.append(line)
             if "payrouter audit" in line:
                 break
+        dispatcher = next(pid for pid in process_tree(process.pid) if command_of(pid)[1:] == DISPATCHER)
+        os.kill(dispatcher, signal.SIGKILL)
+        for line in process.stdout:
+            lines.append(line)
+            if "is routing to" in line:
+                break
         said = "".join(lines)
+        assert "dispatcher1 ended with code -9; starting it again" in said
         tree = process_tree(process.pid)
         process.send_signal(signal.SIGINT)
         said += process.stdout.read()

@@ -95,6 +95,25 @@ async def test_deliveries_whose_answer_was_lost_are_given_up(cut_off, cut):
         assert ids(await other.queue.claim(9)) == numbered(1, 2, 3)
 
 
+@scenario
+async def test_deliveries_that_could_not_be_given_up_are_given_up_later(cut_off, monkeypatch):
+    async with cut_off() as (one, other, proxy):
+        proxy.next(SCRIPTS["claim"].sha1)
+        with pytest.raises(StoreUncertain):
+            await one.queue.claim(2)
+        evaluate, gone = one.link.eval, []
+
+        async def away_when_giving_up(script, names, args):
+            if script is recovery_module._GIVE_UP and not gone:
+                gone.append(one.link._pipe.end("the test hangs up"))
+            return await evaluate(script, names, args)
+
+        monkeypatch.setattr(one.link, "eval", away_when_giving_up)
+        await reconnected(one)
+        assert gone
+        assert ids(await other.queue.claim(9)) == numbered(1, 2, 3)
+
+
 @either
 @scenario
 async def test_intents_whose_answer_was_lost_are_taken_back_when_they_are_released(cut_off, cut):

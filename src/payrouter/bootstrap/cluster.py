@@ -71,6 +71,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
             await queue.join()
             stack.push_async_callback(queue.leave)
             rows.lane = queue.membership.lane
+            await rows.name([one.name for one in settings.processors])
         yield Engine(
             queue=queue,
             ledger=ClusterLedger(queue, rows),

@@ -41,7 +41,7 @@ POST_S = 0.003
 HEALTH_EVERY_S = 5.05
 FIRST_HEALTH_S = (1.0, 3.0)
 AUDIT_BLUR_S = 0.004
-"""How far apart, at an audit, the instants may lie for which our books and a processor's speak."""
+"""How far apart, at an audit, the instants may lie for which our books and a processor's speak: on the embedded engine."""
 
 _CHARGED = Charged()
 _FAILED = Refused(Refusal.FAILING, "answered 500")
@@ -83,8 +83,8 @@ class Profile:
 class Forecast:
     """What became of a schedule. `settled` by processor, `waited_s` the mean wait in the queue.
 
-    `audit_risk` is the chance, over all phases an audit's clock could have, that one of the audits falls within the
-    blur around a late charge (one whose `requestedAt` was already old enough to be compared) and finds a difference.
+    `audit_risk` is the chance, over all phases the auditor's clock could have, that an audit falls within the blur after
+    a late charge (one whose `requestedAt` was already old enough to be compared) and finds a difference.
     """
 
     accepted: int
@@ -133,6 +133,7 @@ class _Model:
     backlog: int = 0
     landing: dict[int, list[_Sent]] = field(default_factory=dict)
     settled: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PROCESSORS, 0))
+    audit_blur_s: float = AUDIT_BLUR_S
     late_ticks: set[int] = field(default_factory=set)
     longest_queue: int = 0
     queue_ticks: int = 0
@@ -175,7 +176,7 @@ class _Model:
             return
         self.settled[sent.name] += sent.count
         if now_s - sent.sent_s > self.schedule.audit.lag_s:
-            self.late_ticks.add(int(now_s % self.schedule.audit.period_s / TICK_S))
+            self.late_ticks.add(round(now_s / TICK_S))
 
     def _dispatch(self, tick: int, now_s: float) -> None:
         room = SENT_PER_TICK
@@ -203,16 +204,21 @@ class _Model:
         schedule = self.schedule
         totals = {name: Total(count, count * schedule.amount) for name, count in self.settled.items()}
         earned = score(totals, schedule.fees, accepted=accepted, amount=schedule.amount, p99_ms=1.0, inconsistent=False)
-        risk = len(self.late_ticks) * AUDIT_BLUR_S / schedule.audit.period_s
-        return Forecast(
-            accepted, self.settled, earned.margin, self.longest_queue, self.queue_ticks * TICK_S / accepted, risk
-        )
+        waited_s = self.queue_ticks * TICK_S / accepted
+        return Forecast(accepted, self.settled, earned.margin, self.longest_queue, waited_s, self._audit_risk())
+
+    def _audit_risk(self) -> float:
+        length = max(1, round(self.audit_blur_s / TICK_S))
+        period = round(self.schedule.audit.period_s / TICK_S)
+        blurred = {(tick + after) % period for tick in self.late_ticks for after in range(length)}
+        return len(blurred) * self.audit_blur_s / (length * TICK_S) / period
 
 
-def forecast(schedule: Schedule, profile: Profile) -> Forecast:
+def forecast(schedule: Schedule, profile: Profile, *, audit_blur_s: float = AUDIT_BLUR_S) -> Forecast:
     """Return what a router with this profile would have earned."""
     fees = sorted(schedule.fees.items(), key=lambda item: item[1])
-    return _Model(schedule, profile.policy(), {name: profile.board(name, fee) for name, fee in fees}).run()
+    boards = {name: profile.board(name, fee) for name, fee in fees}
+    return _Model(schedule, profile.policy(), boards, audit_blur_s=audit_blur_s).run()
 
 
 def accepted_per_tick(schedule: Schedule) -> list[int]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LOOK_EVERY_S = 0.1
+_MOST_RESTARTS = 3
+_RECENT_S = 30.0
 _PROCESSORS = "PAYROUTER_PROCESSORS"
 
 
@@ -64,9 +66,7 @@ def _run(cluster: LocalCluster, *, keeps: bool) -> int:
         say(introduction(cluster, time.monotonic() - begun_s, keeps=keeps))
         try:
             with logs.following():
-                while True:
-                    cluster.check()
-                    time.sleep(_LOOK_EVERY_S)
+                _keep_up(cluster)
         except KeyboardInterrupt:
             say("stopping")
         with logs.following():
@@ -75,6 +75,27 @@ def _run(cluster: LocalCluster, *, keeps: bool) -> int:
         say(note)
     say("stopped")
     return 0
+
+
+def _keep_up(cluster: LocalCluster) -> None:
+    """Start again what ends, for ever, as the deployment does.
+
+    Raises:
+        ChildError: if a service ends again and again.
+    """
+    ends: dict[str, list[float]] = {}
+    while True:
+        for name, service in cluster.services.items():
+            if service.alive:
+                continue
+            now_s = time.monotonic()
+            recent = [one for one in ends.get(name, []) if now_s - one < _RECENT_S]
+            if len(recent) >= _MOST_RESTARTS:
+                service.child.check()
+            ends[name] = [*recent, now_s]
+            say(f"{name} ended with code {service.child.process.returncode}; starting it again")
+            service.start()
+        time.sleep(_LOOK_EVERY_S)
 
 
 @contextmanager

@@ -39,6 +39,14 @@ class PostgresLedger:
         self._store = store
         self.lane = lane
 
+    async def name(self, processors: Sequence[str]) -> None:
+        """Make processors known before they are settled at. Settling does it too, after a refusal in the server's log.
+
+        Raises:
+            StoreUnavailable: it cannot be done now.
+        """
+        await self._store.fetch(NAME, sorted(processors))
+
     async def settle(self, rows: Sequence[SettledRow]) -> list[bool]:
         """Write charges in one transaction; False where the payment had been settled before.
 

@@ -104,13 +104,25 @@ class Recovery:
         """Free what was delivered to this dispatcher without its knowledge, if there may be such."""
         if not self._membership.unsure:
             return
+        self._membership.unsure = False
+        try:
+            await self._give_up(await self._unknown())
+        except StoreUnavailable:
+            self._membership.unsure = True
+            raise
+
+    async def _unknown(self) -> list[bytes | str | int]:
+        """Return id and place in the queue of each payment delivered here that is not held here."""
         keys = self._keys
         held = await self._membership.run(_HELD, [keys.dispatchers, keys.queue], [])
         unknown: list[bytes | str | int] = []
         for blob, entry in pairs(held or []):
             if from_blob(blob) not in self._holdings:
                 unknown += (blob, entry)
-        self._membership.unsure = False
+        return unknown
+
+    async def _give_up(self, unknown: list[bytes | str | int]) -> None:
         if unknown:
+            keys = self._keys
             names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans]
             await self._membership.run(_GIVE_UP, names, unknown)
