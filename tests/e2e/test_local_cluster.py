@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,9 +160,14 @@ def command_of(pid: int) -> list[str]:
 
 
 def test_the_command_says_what_runs_starts_again_what_dies_follows_the_logs_and_ends_everything() -> None:
-    with subprocess.Popen(
-        COMMAND, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                COMMAND, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+        # Whatever goes wrong below, there is nothing to wait for.
+        stack.callback(process.kill)
         assert process.stdout is not None
         lines: list[str] = []
         for line in process.stdout:
