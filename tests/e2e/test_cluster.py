@@ -115,13 +115,15 @@ class Cluster(LocalCluster):
 
 @pytest.fixture(scope="module")
 def cluster(servers_directory: Path, postgres_template: Path) -> Iterator[Cluster]:
-    for name in [name for name in os.environ if name.startswith("PAYROUTER_")]:
-        del os.environ[name]
     settings = {"PAYROUTER_PATIENCE_S": "1", "PAYROUTER_ATTEMPT_TIMEOUT_S": "2"}
     at = servers_directory / "killed"
-    with Cluster(at, apis=2, dispatchers=2, port=0, settings=settings, postgres_template=postgres_template) as cluster:
-        cluster.accepted = set()
-        yield cluster
+    given = Cluster(at, apis=2, dispatchers=2, port=0, settings=settings, postgres_template=postgres_template)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PAYROUTER_")]:
+            patch.delenv(name)
+        with given as cluster:
+            cluster.accepted = set()
+            yield cluster
 
 
 @pytest.fixture(autouse=True)

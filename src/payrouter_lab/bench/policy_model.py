@@ -41,7 +41,7 @@ POST_S = 0.003
 HEALTH_EVERY_S = 5.05
 FIRST_HEALTH_S = (1.0, 3.0)
 AUDIT_BLUR_S = 0.004
-"""How far apart, at an audit, the instants may lie for which our books and a processor's speak: on the embedded engine."""
+"""How far apart, at an audit, the instants may lie for which our books and a processor's speak (embedded engine)."""
 
 _CHARGED = Charged()
 _FAILED = Refused(Refusal.FAILING, "answered 500")
@@ -83,8 +83,8 @@ class Profile:
 class Forecast:
     """What became of a schedule. `settled` by processor, `waited_s` the mean wait in the queue.
 
-    `audit_risk` is the chance, over all phases the auditor's clock could have, that an audit falls within the blur after
-    a late charge (one whose `requestedAt` was already old enough to be compared) and finds a difference.
+    `audit_risk` is the chance, over all phases the auditor's clock could have, that an audit falls within the blur
+    after a late charge (one whose `requestedAt` was already old enough to be compared) and finds a difference.
     """
 
     accepted: int
