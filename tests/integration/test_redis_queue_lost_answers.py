@@ -204,6 +204,26 @@ async def test_a_refusal_repeated_while_we_claim_the_payment_again_does_not_let_
         assert await one.queue.begin([intent(again, "fallback")]) == [True]
 
 
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["", "after another one tried"])
+@scenario
+async def test_a_payment_refused_unheard_and_then_delivered_unheard_is_given_up(cut_off, meanwhile):
+    async with cut_off() as (one, other, proxy):
+        [sent] = await one.begun()
+        proxy.next(SCRIPTS["conclude"].sha1)
+        with pytest.raises(StoreUncertain):
+            await one.queue.conclude([failed(sent, REFUSED)])
+        if meanwhile:
+            await other.queue.conclude([failed(each, REFUSED) for each in await other.begun()])
+        await reconnected(one)
+        proxy.next(SCRIPTS["claim"].sha1)
+        with pytest.raises(StoreUncertain):
+            await one.queue.claim(1)
+        await reconnected(one)
+        await one.queue.conclude([failed(sent, REFUSED)])
+        await reconnected(one)
+        assert ids(await other.queue.claim(9)) == numbered(1, 2, 3)
+
+
 @scenario
 async def test_a_call_that_waited_while_its_dispatcher_was_taken_over_has_no_effect(cut_off):
     async with cut_off() as (one, other, proxy):

@@ -258,8 +258,12 @@ class RedisQueue:
             return
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
-        if await self.membership.run(_CONCLUDE, names, args) is None:
+        digits = await self.membership.run(_CONCLUDE, names, args)
+        if digits is None:
             return
+        if ord("0") in digits:
+            # What was moved before may have come back to us in an answer that was lost, too.
+            self.membership.unsure = True
         for correlation_id, (claim, record, text) in moved.items():
             if record.state is PaymentState.PINNED:
                 claim.record, claim.stored = record, text

@@ -1,7 +1,8 @@
 -- Move payments whose attempt did not charge, each only from the record it is known to have.
 -- KEYS: dispatchers, queue, payments, again, dead, failures, meta
 -- ARGV: instance, group, most failures kept, then per attempt: id, record before, record after, failure as JSON
--- Returns one digit per attempt, 1 where it stands now as `after` says; nil when the instance is fenced.
+-- Returns one digit per attempt, 1 where it was moved now, 0 where it was not as known, perhaps because an earlier call
+-- has moved it; nil when the instance is fenced.
 local dispatchers, queue, payments, again, dead, failures, meta =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local instance, group, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -37,6 +38,6 @@ for i = 4, #ARGV, 4 do
       redis.call('XACK', queue, group, entry)
     end
   end
-  answers[#answers + 1] = (record == before or record == after) and '1' or '0'
+  answers[#answers + 1] = record == before and '1' or '0'
 end
 return table.concat(answers)
