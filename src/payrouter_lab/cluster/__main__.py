@@ -32,7 +32,8 @@ _PROCESSORS = "PAYROUTER_PROCESSORS"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a cluster until told to stop, and return the exit code."""
     given = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: started in the background of a script, a process ignores it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with _directory(given.dir) as directory:
