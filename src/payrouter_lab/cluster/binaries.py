@@ -142,7 +142,7 @@ def _apt(*words: str) -> None:
         raise MissingBinary(f"{' '.join(argv)} ended with {done.returncode}:\n{said}")
 
 
-def main(also: Sequence[str]) -> int:
+def main(also: Sequence[str] = ()) -> int:
     """Say what is there, after installing what was not, and return the exit code."""
     if unknown := [name for name in also if name not in FURTHER_PACKAGES]:
         sys.stderr.write(f"do not know {', '.join(unknown)}, only {', '.join(FURTHER_PACKAGES)}\n")
