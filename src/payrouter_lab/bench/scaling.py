@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DISPATCHERS = (1, 2, 3, 4)
 APIS = (2, 3, 4, 6)
+# Clients come with the APIs they talk to: what an API costs depends on how many payments share one of its groups.
+CONNECTIONS_PER_API = 32
 _SERVICES = tuple(METERED)
 
 
@@ -59,7 +61,7 @@ def measure_scaling(
             say(f"run {run} of {runs}: {apis} APIs, {dispatchers} dispatchers")
             contender = Contender(PAYROUTER, shape=Shape(apis, dispatchers, limited=False))
             with work_directory(f"scaling-{apis}-{dispatchers}-{run}", keep=keep, parent=directory) as work:
-                found.setdefault((apis, dispatchers), []).append(run_load(contender, work, payments))
+                found.setdefault((apis, dispatchers), []).append(run_load(contender, work, payments, connections=CONNECTIONS_PER_API * apis))
     points = {shape: _point(shape, loads) for shape, loads in found.items()}
     return [points[2, count] for count in DISPATCHERS], [points[count, 1] for count in APIS]
 
