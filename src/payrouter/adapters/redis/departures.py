@@ -42,7 +42,7 @@ class Departures:
         self._keys = keys
         self._holdings = holdings
         self._remember = remember
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, None] = {}
 
     async def standing(self, settlements: Sequence[Settlement]) -> list[Standing | None]:
         """Return attempts made and failures kept of each charge that may be written, None for those that may not.
@@ -74,7 +74,7 @@ class Departures:
 
     async def let_go(self, correlation_ids: Iterable[str]) -> None:
         """Remove payments that are in the ledger, whoever holds them. With Redis away this is made up for later."""
-        self._leaving.update(correlation_ids)
+        self._leaving.update(dict.fromkeys(correlation_ids))
         try:
             await self.make_up()
         except StoreUnavailable as error:
@@ -102,7 +102,7 @@ class Departures:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))
             await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
             for correlation_id in leaving:
-                self._leaving.discard(correlation_id)
+                self._leaving.pop(correlation_id, None)
                 self._holdings.settled(correlation_id)
 
     def forget(self) -> None:
