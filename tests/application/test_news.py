@@ -191,6 +191,19 @@ async def test_what_could_not_be_told_in_time_is_not_told_late():
 
 
 @virtually
+async def test_what_comes_up_about_one_processor_while_another_is_told_of_is_told_next():
+    async with Nodes() as (one, other):
+        one.news.takes_s = 0.1
+        one.goes_down()
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            one.attempt(NO, DEAR)
+        await asyncio.sleep(0.3)
+        assert one.news.hints == 2
+        assert other.standing(DEAR) is Standing.DOWN
+
+
+@virtually
 async def test_what_a_health_report_says_is_not_told_as_our_own_experience():
     async with Nodes() as (one, _):
         one.boards[CHEAP].reported(FAILING, now_s())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from payrouter_lab.simulation.universe import START_US, NodeLoop
@@ -61,7 +62,9 @@ class Process:
     def _ended_by_itself(self, main: asyncio.Task[None]) -> None:
         if not self.loop.dead and not main.cancelled():
             error = main.exception()
-            self._universe.defects.append(f"{self.name} ended by itself: {error!r}")
+            if error is not None:
+                shown = "".join(traceback.format_exception(error, limit=-8))
+                self._universe.defects.append(f"{self.name} ended by itself:\n{shown}")
 
     @property
     def alive(self) -> bool:

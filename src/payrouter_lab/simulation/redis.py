@@ -501,13 +501,17 @@ class SimulatedRedis:
         self._publish(says)
         return 1
 
-    def reserve_health_call(self, node: bytes, token: bytes, processor: bytes, pause_us: bytes, leaves_us: bytes) -> int:
+    def reserve_health_call(  # noqa: PLR0913 - as the script has them
+        self, node: bytes, token: bytes, processor: bytes, pause_us: bytes, leaves_us: bytes, doubt_us: bytes
+    ) -> int:
         """reserve_health_call.lua."""
         if not self._leads(node, token):
             return -1
         calls, name, now = self.data.health_calls, processor.decode(), self._now_us()
         newest = calls.get(name)
         if newest is not None:
+            if int(doubt_us):
+                return int(doubt_us)
             if newest > now + int(leaves_us):
                 newest = calls[name] = now
             if newest + int(pause_us) > now:

@@ -57,6 +57,13 @@ class Universe:
             heapq.heapify(self._timers)
             self._cancelled = 0
 
+    def take_due_of(self, loop: NodeLoop) -> list[asyncio.Handle]:
+        """Take out what was to be done now by one process."""
+        mine = [handle for handle in self._ready if handle._loop is loop]  # noqa: SLF001
+        for handle in mine:
+            self._ready.remove(handle)
+        return mine
+
     # -- for whoever runs it
 
     def run(self, for_s: float) -> None:
@@ -202,8 +209,9 @@ class NodeLoop(asyncio.AbstractEventLoop):
         task of the process itself.
         """
         self.dead = True
+        # A task whose next step is already due hears of its end in that step.
+        self._burying = deque([*self.held, *self._universe.take_due_of(self)])
         self.held.clear()
-        self._burying = deque()
         with _running(self):
             # Coroutines are ended here and now; else the collector would do it in the middle of something else.
             while tasks := [task for task in asyncio.all_tasks(self) if not task.done()]:
