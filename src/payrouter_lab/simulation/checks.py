@@ -113,11 +113,8 @@ def all_ended(installation: Installation, clients: Clients) -> bool:
 # -- while it runs
 
 
-def closed_windows(installation: Installation, first_s: float, last_s: float) -> tuple[Window, list[Violation]]:
+def closed_window(installation: Installation, window: Window) -> list[Violation]:
     """Compare both sides' totals of a window at this instant, but for attempts without an outcome."""
-    from payrouter_lab.simulation.installation import instant_us  # noqa: PLC0415 - each needs the other
-
-    window = Window(instant_us(first_s), instant_us(last_s))
     settled, standing = ours(installation), unresolved(installation)
     expected: dict[str, Totals] = {}
     wrong: list[Violation] = []
@@ -133,19 +130,24 @@ def closed_windows(installation: Installation, first_s: float, last_s: float) ->
     found = installation.rows.summary(window)
     if found != expected:
         wrong.append(Violation("summary of a closed window (I4)", "", f"{window}: ours {found}, theirs {expected}"))
-    return window, wrong
+    return wrong
 
 
-def summary_answer(installation: Installation, window: Window, status: int, said: bytes) -> list[Violation]:
-    """Compare an API's summary of a window, in which nothing can change any more, with the processors' books."""
-    if status != 200:
-        return []
-    expected = {name: [0, 0] for name in installation.processors}
+def charged_in(installation: Installation, window: Window) -> dict[str, list[int]]:
+    """Return number and sum of the charges in a window, by processor."""
+    totals = {name: [0, 0] for name in installation.processors}
     for entries in theirs(installation).values():
         for entry in entries:
             if entry.requested_us in window:
-                expected[entry.processor][0] += 1
-                expected[entry.processor][1] += entry.amount_minor
+                totals[entry.processor][0] += 1
+                totals[entry.processor][1] += entry.amount_minor
+    return totals
+
+
+def summary_answer(window: Window, expected: dict[str, list[int]], status: int, said: bytes) -> list[Violation]:
+    """Compare an API's summary of a window with what the processors had in it all the while."""
+    if status != 200:
+        return []
     answer = msgspec.json.decode(said)
     found = {name: [one["totalRequests"], round(one["totalAmount"] * 100)] for name, one in answer.items()}
     if found == expected:
