@@ -165,7 +165,11 @@ class OneRouter(RuleBasedStateMachine):
             one.intents = pair
             self.held.append(one)
 
-    @rule(number=st.integers(1, KNOWN), amount=st.sampled_from([100, 100, 100, 200]), processor=st.sampled_from(PROCESSORS))
+    @rule(
+        number=st.integers(1, KNOWN),
+        amount=st.sampled_from([100, 100, 100, 200]),
+        processor=st.sampled_from(PROCESSORS),
+    )
     def settle_what_waits(self, number: int, amount: int, processor: str) -> None:
         accepted = payment(number, amount)
         delivery = Delivery(accepted.correlation_id, amount, accepted.accepted_us, receipt=0)

@@ -30,7 +30,9 @@ from payrouter.domain.window import Window
 EVER = Window()
 
 
-def proven(number: int = 1, processor: str = "fallback", requested_us: int = AT_US + 7, amount: int = 1990) -> Settlement:
+def proven(
+    number: int = 1, processor: str = "fallback", requested_us: int = AT_US + 7, amount: int = 1990
+) -> Settlement:
     """A charge as a processor has it; the receipt is nobody's."""
     delivery = Delivery(id_of(number), amount, payment(number).accepted_us, receipt=0)
     return settlement(Intent(delivery, processor, requested_us, "proven|0.0|0|0|1.00|"))

@@ -71,9 +71,7 @@ class ClusterInstallation:
     async def charges(self) -> AsyncIterator[ChargeWriter]:
         """Give what writes proven charges into PostgreSQL and lets Redis go of them; it is no dispatcher."""
         settings = self._settings
-        access = Access(
-            settings.postgres_url, name="payrouter repairs", trust_settings=settings.allow_unsafe_stores
-        )
+        access = Access(settings.postgres_url, name="payrouter repairs", trust_settings=settings.allow_unsafe_stores)
         store = PostgresStore(access, connections=1)
         async with self._redis() as link:
             try:

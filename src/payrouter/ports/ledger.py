@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ChargeWriter(Protocol):
-    """Writes charges. Idempotent on the correlationId; receipts do not matter: a charge is a fact, whoever reports it."""
+    """Writes charges. Idempotent on the correlationId. Receipts do not matter: a charge is a fact, whoever tells."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges whose attempts stand, in the dead letters too.

@@ -107,7 +107,13 @@ class SqliteBooks:
             with translated(self._path):
                 return read()
 
-        return await asyncio.to_thread(translating)
+        reading = asyncio.ensure_future(asyncio.to_thread(translating))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # The thread reads on, and whoever gave up is about to close the connection.
+            await asyncio.wait([reading])
+            raise
 
     def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[Any]:
         with translated(self._path):
