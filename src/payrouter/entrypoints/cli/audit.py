@@ -93,20 +93,20 @@ def audit(  # noqa: PLR0913 - the command's options
     window = window_between(from_text, to_text)
     if dry_run and not repair:
         raise typer.BadParameter("--dry-run is for --repair")
-    settle_for_s = settle_for_s or (FOLLOWED_AFTER_S if follow_on else CLOSED_AFTER_S)
-    settings = settings_in_force()
-    if follow_on:
-        if to_text is not None:
-            raise typer.BadParameter("--follow has no end: leave out --to")
-        pace = Pace(window.first_us, every_s or EVERY_S, settle_for_s)
-        raise typer.Exit(_ended(follow(settings, pace, repair=repair, dry_run=dry_run, as_json=as_json)))
-    if every_s is not None:
+    if follow_on and to_text is not None:
+        raise typer.BadParameter("--follow has no end: leave out --to")
+    if every_s is not None and not follow_on:
         raise typer.BadParameter("--every is for --follow")
+    settle_for_s = settle_for_s or (FOLLOWED_AFTER_S if follow_on else CLOSED_AFTER_S)
+    if follow_on:
+        pace = Pace(window.first_us, every_s or EVERY_S, settle_for_s)
+        work = follow(settings_in_force(), pace, repair=repair, dry_run=dry_run, as_json=as_json)
+        raise typer.Exit(_ended(work))
     closed_us = SystemClock().now_us() - round(settle_for_s * 1_000_000)
     window = Window(window.first_us, min(window.last_us, closed_us))
     if window.first_us > window.last_us:
         raise typer.BadParameter(f"--from must lie at least {settle_for_s:g} s in the past, got {from_text}")
-    raise typer.Exit(_ended(_once(settings, window, repair=repair, dry_run=dry_run, as_json=as_json)))
+    raise typer.Exit(_ended(_once(settings_in_force(), window, repair=repair, dry_run=dry_run, as_json=as_json)))
 
 
 def _ended(work: Coroutine[Any, Any, int]) -> int:
