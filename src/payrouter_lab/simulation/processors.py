@@ -83,11 +83,14 @@ class SimulatedProcessor:
         """Told each attempt that leaves: correlationId, processor, instant."""
         self.on_refused: Callable[[str, str, int], None] = lambda _id, _name, _at: None
         """Told each attempt that was certainly not charged, once its sender knows."""
+        self.on_charge: Callable[[str, str], None] = lambda _id, _name: None
+        """Told each charge: correlationId, processor."""
         self.state.books = _WatchedBooks(self._charged)
         self._edge: Edge | None = None
 
     def _charged(self, correlation_id: str) -> None:
         self.charged_s[correlation_id] = self.universe.now_s
+        self.on_charge(correlation_id, self.name)
 
     def start(self) -> None:
         """Listen. To be called where the network is the running loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import random
 import time
 from collections import Counter
@@ -54,6 +55,8 @@ class Result:
     faults: Counter[str] = field(default_factory=Counter)
     killed_at: Counter[str] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
+    fingerprint: str = ""
+    """The same for the same life: every step that was taken, and every charge with its instant, in order."""
 
     @property
     def sound(self) -> bool:
@@ -124,8 +127,15 @@ class Run:
         result.faults, result.killed_at = self.storm.times, self.installation.killed_at
         result.answers = Counter(self.clients.answers)
         result.simulated_s = self.installation.universe.now_s
+        result.fingerprint = self._fingerprint()
         result.wall_s = time.perf_counter() - started_s
         return result
+
+    def _fingerprint(self) -> str:
+        one = self.installation
+        books = [list(processor.state.books.payments.items()) for processor in one.processors.values()]
+        told = (list(one.steps.items()), books, list(one.rows.rows), one.universe.now_s)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def _live(self) -> float:
         one, universe, options = self.installation, self.installation.universe, self.options
@@ -138,8 +148,8 @@ class Run:
         storm_s = universe.until(lambda: self.storm.over and looking.done(), 60.0)
         assert storm_s is not None, "every fault ends by itself"
         self.storm.calm_down()
-        universe.until(lambda: self.clients.done, 60.0)
         calm_s = universe.now_s
+        universe.until(lambda: self.clients.done, 60.0)
         retried = one.begin(self._retry_dead_letters()) if self._chance.random() < 0.5 else None
         ended_s = universe.until(
             lambda: (retried is None or retried.done()) and checks.all_ended(one, self.clients), ENDS_WITHIN_S
