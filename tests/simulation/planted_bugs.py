@@ -291,7 +291,9 @@ def _separate_rollups(patch: pytest.MonkeyPatch) -> None:
 
 @bug("the end of a window is left out")
 def _exclusive_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rows, "cover", lambda window: cover(Window(window.first_us, max(window.first_us, window.last_us - 1))))
+    patch.setattr(
+        rows, "cover", lambda window: cover(Window(window.first_us, max(window.first_us, window.last_us - 1)))
+    )
 
 
 # -- coordination

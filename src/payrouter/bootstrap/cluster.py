@@ -66,9 +66,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
         subscription = Subscription(settings.redis_url, keys.news)
         node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         stores = Stores(link, PostgresLedger(store), subscription)
-        yield await stack.enter_async_context(
-            engine_over(stores, settings, SystemClock(), node, dispatches=dispatches)
-        )
+        yield await stack.enter_async_context(engine_over(stores, settings, SystemClock(), node, dispatches=dispatches))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.rows import from_blob
 from payrouter_lab.simulator.faults import HealthReport
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Trap:
 class Storm:
     """Bad luck for one run: some faults of the catalogue, again and again, until it is over.
 
-    `times` counts what happened, by name.
+    `times` counts what happened, by name. `excused` are payments whose last changes Redis has lost.
     """
 
     def __init__(self, installation: Installation, chance: random.Random, names: list[str], pause_s: float) -> None:
@@ -65,6 +66,7 @@ class Storm:
         self.names = names
         self.pause_s = pause_s
         self.times: Counter[str] = Counter()
+        self.excused: set[str] = set()
         self._trap: _Trap | None = None
         self._tasks: list[asyncio.Task[None]] = []
         installation.on_step = self._sprung
@@ -303,7 +305,6 @@ async def _expired(storm: Storm) -> None:
         data.dispatchers[storm.chance.choice([*data.dispatchers])] = 0
 
 
-
 def _store_faults(store: str) -> None:
     @fault(f"{store}: away")
     async def away(storm: Storm) -> None:
@@ -349,6 +350,7 @@ async def _loses(storm: Storm) -> None:
     kept = installation.redis.snapshot()
     await asyncio.sleep(storm.seconds(0.05, 1.0))
     installation.redis_site.go_away()
+    storm.excused |= {from_blob(blob) for blob in installation.redis.changed_since(kept)}
     installation.redis.restart(kept)
     await asyncio.sleep(storm.seconds(0.05, 1.0))
     installation.redis_site.come_back()

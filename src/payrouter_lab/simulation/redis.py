@@ -105,10 +105,19 @@ class SimulatedRedis:
         """Return what would be on disk if it were synced now."""
         return copy.deepcopy(self.data)
 
-    def restart(self, data: _Data | None = None) -> None:
-        """Come back, with what was on disk; None for everything."""
-        if data is not None:
-            self.data = data
+    def changed_since(self, data: _Data) -> set[bytes]:
+        """Return the payments of which something else is known by now."""
+        before, now = data, self.data
+        changed = {
+            blob
+            for blob in before.payments.keys() | now.payments.keys()
+            if before.payments.get(blob) != now.payments.get(blob)
+        }
+        return changed | (before.known.keys() ^ now.known.keys())
+
+    def restart(self, data: _Data) -> None:
+        """Come back with what was on disk."""
+        self.data = data
 
     # -- shared by scripts (common.lua, set_free.lua)
 

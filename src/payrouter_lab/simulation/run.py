@@ -17,6 +17,7 @@ from payrouter_lab.simulation.checks import Conduct, Violation
 from payrouter_lab.simulation.clients import Clients
 from payrouter_lab.simulation.faults import HARMLESS, Storm
 from payrouter_lab.simulation.installation import Installation, Shape, instant_us
+from payrouter_lab.simulation.sites import STRAYS_FOR_S
 from payrouter_lab.simulation.universe import Defect
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Result:
     violations: list[Violation]
     payments: int = 0
     charged: int = 0
+    excused: int = 0
+    """Payments of which a promise was broken because Redis had lost their last change, as it may with everysec."""
     dead_letters: int = 0
     windows: int = 0
     settled_within_s: float = 0.0
@@ -114,6 +117,9 @@ class Run:
         try:
             result.settled_within_s = self._live()
             self.violations += checks.books(self.installation, self.clients, self.conduct)
+            excused = [one for one in self.violations if one.correlation_id in self.storm.excused]
+            result.excused = len({one.correlation_id for one in excused})
+            self.violations[:] = [one for one in self.violations if one not in excused]
         except Defect as defect:
             self.violations.append(Violation("no defect", "", str(defect)))
         finally:
@@ -151,12 +157,16 @@ class Run:
         calm_s = universe.now_s
         universe.until(lambda: self.clients.done, 60.0)
         retried = one.begin(self._retry_dead_letters()) if self._chance.random() < 0.5 else None
-        ended_s = universe.until(
-            lambda: (retried is None or retried.done()) and checks.all_ended(one, self.clients), ENDS_WITHIN_S
-        )
-        if ended_s is None:
-            self.violations.append(Violation("everything ends (I3)", "", f"not within {ENDS_WITHIN_S:g} s of calm"))
+
+        def ended() -> bool:
+            return (retried is None or retried.done()) and checks.all_ended(one, self.clients)
+
+        ended_s = universe.until(ended, ENDS_WITHIN_S)
         settled_within_s = universe.now_s - calm_s
+        # What is still on its way to a store arrives, and may be there twice.
+        universe.run(STRAYS_FOR_S + 1.0)
+        if ended_s is None or universe.until(ended, ENDS_WITHIN_S) is None:
+            self.violations.append(Violation("everything ends (I3)", "", f"not within {ENDS_WITHIN_S:g} s of calm"))
         # What still sleeps over there wakes up, and must find its payment charged.
         one.end_processes()
         universe.run(SLEEPS_FOR_S)
@@ -222,5 +232,3 @@ def fewer_faults(seed: int, options: Options, names: Sequence[str]) -> Options |
             kept.remove(name)
     found = replace(options, faults=tuple(kept))
     return found if not run_seed(seed, found).sound else None
-
-
