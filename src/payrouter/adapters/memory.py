@@ -163,7 +163,7 @@ class MemoryStore:
     def _settle(self, settlement: Settlement) -> bool:
         intent = settlement.intent
         row = self._rows.get(intent.delivery.correlation_id)
-        if row is None or row.state not in (PaymentState.ATTEMPTING, PaymentState.PINNED) or row.intent is None:
+        if row is None or row.state is PaymentState.SETTLED or row.intent is None:
             return False
         if (row.intent.processor, row.intent.requested_us) != (intent.processor, intent.requested_us):
             return False

@@ -73,6 +73,8 @@ TRANSITIONS: dict[tuple[PaymentState, PaymentEvent], PaymentState] = {
     (_S.PINNED, _E.UNKNOWN): _S.PINNED,
     # A dead letter keeps its pin: sending it again repeats the same attempt.
     (_S.PINNED, _E.INVALID): _S.DEAD_LETTER,
+    # It had been charged after all, says somebody who learned of it late: the books must have it (I4).
+    (_S.DEAD_LETTER, _E.CHARGED): _S.SETTLED,
     (_S.DEAD_LETTER, _E.RETRIED): _S.QUEUED,
     (_S.DEAD_LETTER, _E.RETRIED_WHILE_PINNED): _S.PINNED,
 }

@@ -17,6 +17,8 @@ class Ledger(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges; False where the payment was settled before or is no longer known.
 
+        Only a charge of the attempt that stands is written, by whomever, in the dead letters too.
+
         Raises:
             StoreUnavailable: nothing of the batch was written; repeat it.
             StoreUncertain: all or nothing of it was written; repeat it. It says False then of what had been.

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from payrouter.adapters.sqlite.store import SqliteStore
     from payrouter.domain.ledger import Settlement
 
-# The instant is part of the condition: an answer to an attempt from before a purge settles nothing new.
+# The instant is part of the condition: an answer to an attempt from before a purge settles nothing new. Nor
+# does one to an attempt that was resolved: a dead letter has a processor only while its attempt is not.
 _SETTLE = (
     "UPDATE payment SET state = 3, settled_us = ?, latency_us = ? "
-    "WHERE id = ? AND state IN (1, 2) AND processor = ? AND requested_us = ?"
+    "WHERE id = ? AND state IN (1, 2, 4) AND processor = ? AND requested_us = ?"
 )
 _ROLL_UP = (
     "INSERT INTO rollup (shift, bucket, processor, count, amount) VALUES (?, ?, ?, ?, ?) "
