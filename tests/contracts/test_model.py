@@ -12,7 +12,7 @@ from contracts.model import Model
 from contracts.processes import ClusterProcesses, MemoryProcess, SqliteProcess
 
 EMBEDDED = settings(max_examples=max(60, settings.default.max_examples // 2), stateful_step_count=40)
-CLUSTER = settings(max_examples=max(25, settings.default.max_examples // 10), stateful_step_count=40)
+CLUSTER = settings(max_examples=max(15, settings.default.max_examples // 10), stateful_step_count=40)
 
 
 @pytest.fixture(autouse=True)
