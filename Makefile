@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster services test check static format lock wheel bench bench-all flood backlog summary-bench
+.PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
 
 help: ## list these targets
@@ -33,6 +33,11 @@ services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Deb
 test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
 	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+EXAMPLES ?= 5000
+
+model-check: $(VENV)/.dev services ## many histories of every engine beside the oracle, new ones each time: EXAMPLES=5000
+	@HYPOTHESIS_PROFILE=explore HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/contracts/test_model.py --timeout 0 $(PYTEST_ARGS)
 
 static: $(VENV)/.dev ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .

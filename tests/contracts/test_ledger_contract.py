@@ -8,6 +8,7 @@ from contracts.stores import (
     AT_US,
     Store,
     begun,
+    buried,
     contract,
     failed,
     id_of,
@@ -99,6 +100,26 @@ async def test_a_charge_is_written_even_when_its_receipt_has_become_stale(store:
     assert await store.ledger.settle([settlement(old)]) == [True]
     assert await store.ledger.settle([settlement(found)]) == [False]
     assert await store.ledger.summary(EVER) == {"default": Totals(1, 1990)}
+
+
+@contract
+async def test_a_charge_learned_of_late_is_written_though_its_payment_is_a_dead_letter_by_now(store: Store) -> None:
+    old = await begun(store, 1)
+    await store.restart()
+    [found] = await store.queue.orphans()
+    await store.queue.conclude([failed(found, PaymentEvent.INVALID)])
+    assert await store.ledger.settle([settlement(old)]) == [True]
+    assert await store.queue.dead_letters(9) == []
+    assert await store.queue.retry_dead_letters(None) == 0
+    assert (await store.ledger.find(id_of(1))).state is PaymentState.SETTLED
+    assert await store.ledger.summary(EVER) == {"default": Totals(1, 1990)}
+
+
+@contract
+async def test_a_dead_letter_without_an_unresolved_attempt_cannot_be_settled(store: Store) -> None:
+    dead = await buried(store, 1)
+    assert await store.ledger.settle([settlement(dead)]) == [False]
+    assert len(await store.queue.dead_letters(9)) == 1
 
 
 @contract

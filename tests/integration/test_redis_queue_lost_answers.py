@@ -29,9 +29,10 @@ SCRIPTS = {
     "release": queue_module._RELEASE,
     "orphans": recovery_module._ORPHANS,
     "settled": _SETTLED,
+    "leave": membership_module._LEAVE,
 }
 DISPATCHERS_SCRIPTS = [
-    *(script for name, script in SCRIPTS.items() if name != "accept"),
+    *(script for name, script in SCRIPTS.items() if name not in {"accept", "leave"}),
     *(membership_module._JOIN, membership_module._BEAT, membership_module._RENEW),
     *(recovery_module._HELD, recovery_module._GIVE_UP),
 ]
@@ -377,6 +378,40 @@ async def test_a_release_that_comes_late_frees_nothing_that_is_held_again(cut_of
         assert (await places(one.link, one.keys))[id_of(1)] == (Q, one.queue.membership.consumer)
         assert await one.queue.begin([intent(mine)]) == [True]
         assert ids(await other.queue.claim(9)) == numbered(2, 3)
+
+
+@either
+@scenario
+async def test_whoever_left_without_an_answer_goes_on_only_after_joining_anew(cut_off, cut):
+    async with cut_off() as (one, _, proxy):
+        await one.queue.claim(1)
+        proxy.next(SCRIPTS["leave"].sha1, cut)
+        await one.queue.leave()
+        while not one.link.up:  # noqa: ASYNC110 - it cannot tell us
+            await asyncio.sleep(0.005)
+        assert await one.queue.claim(1) == []
+        before = await one.link.call("ZRANGE", one.keys.dispatchers, 0, -1)
+        assert all(name.partition(b".")[0] for name in before), "nobody is registered without a name"
+        await reconnected(one)
+        assert ids(await one.queue.claim(1)) == numbered(2 if cut is LOST else 1)
+
+
+@scenario
+async def test_whoever_left_before_it_could_give_back_takes_nothing_from_who_adopted_it(cut_off):
+    async with cut_off() as (one, other, proxy):
+        deliveries = await one.queue.claim(1)
+        proxy.next(SCRIPTS["begin"].sha1, DONE)
+        with pytest.raises(StoreUncertain):
+            await one.queue.begin([intent(each) for each in deliveries])
+        await one.queue.release(deliveries)
+        assert (await places(other.link, other.keys))[id_of(1)][0] is A, "the link was down: it is given back later"
+        while not one.link.up:  # noqa: ASYNC110 - it cannot tell us
+            await asyncio.sleep(0.005)
+        await one.queue.leave()
+        [adopted] = await other.queue.orphans()
+        await one.queue._keep_once()
+        assert (await places(other.link, other.keys))[id_of(1)] == (A, other.queue.membership.consumer)
+        assert await other.ledger.settle([settlement(adopted)]) == [True]
 
 
 @scenario

@@ -44,16 +44,19 @@ class MemoryHealthCalls:
         self._newest_us = {} if newest_us is None else newest_us
         self._rest_s = rest_s
         self._doubt_s = doubt_s
+        self._called: set[str] = set()
 
     async def reserve(self, processor: str) -> float:
         """Ask for a turn: 0.0, or seconds until it is worth asking again."""
         rest_s = self._rest_s()
         if rest_s is None or rest_s > 0:
             return RENEW_EVERY_S if rest_s is None else rest_s
-        if processor in self._newest_us and (doubt_s := self._doubt_s()) > 0:
+        if processor in self._newest_us and processor not in self._called and (doubt_s := self._doubt_s()) > 0:
             return doubt_s
         turn = call_turn(self._newest_us.get(processor), self._now_us(), pause_s=self._pause_s)
         self._newest_us[processor] = turn.newest_us
+        if turn.wait_s == 0:
+            self._called.add(processor)
         return turn.wait_s
 
     async def answered(self, processor: str) -> None:

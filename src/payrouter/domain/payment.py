@@ -75,11 +75,12 @@ TRANSITIONS: dict[tuple[PaymentState, PaymentEvent], PaymentState] = {
     # A dead letter keeps its pin: sending it again repeats the same attempt.
     (_S.PINNED, _E.INVALID): _S.DEAD_LETTER,
     (_S.DEAD_LETTER, _E.RETRIED): _S.QUEUED,
-    # Only one that keeps its pin: without, no charge can be of its attempt.
+    (_S.DEAD_LETTER, _E.RETRIED_WHILE_PINNED): _S.PINNED,
+    # It had been charged after all, says somebody who learned of it late (I4): of one that keeps its pin, as without
+    # a pin no charge can be of its attempt.
     (_S.DEAD_LETTER, _E.CHARGED): _S.SETTLED,
     # The intent was lost (a store that does not sync every write), the charge was not.
     (_S.QUEUED, _E.PROVEN): _S.SETTLED,
-    (_S.DEAD_LETTER, _E.RETRIED_WHILE_PINNED): _S.PINNED,
 }
 """Every allowed step; what is not here cannot happen. `docs/states.md` draws it."""
 

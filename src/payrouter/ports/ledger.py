@@ -19,6 +19,8 @@ class ChargeWriter(Protocol):
 
         False where the payment was settled before, is no longer known, or has another attempt or none.
 
+        Only a charge of the attempt that stands is written, by whomever, in the dead letters too.
+
         Raises:
             StoreUnavailable: nothing of the batch was written; repeat it.
             StoreUncertain: all or nothing of it was written; repeat it. It says False then of what had been.

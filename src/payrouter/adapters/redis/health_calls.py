@@ -28,6 +28,8 @@ class RedisHealthCalls:
         self._keys = [keys.leader, keys.health]
         self._lease = lease
         self._pause_us = round(pause_s * 1_000_000)
+        # Called by this process: whatever was called since, it would have seen the clock jump.
+        self._called: set[str] = set()
 
     async def reserve(self, processor: str) -> float:
         """Ask for a turn: 0.0, or seconds until it is worth asking again."""
@@ -35,10 +37,12 @@ class RedisHealthCalls:
         rest_s = lease.rest_s()
         if rest_s:
             return rest_s
-        doubt_us = round(lease.doubt_s() * 1_000_000)
+        doubt_us = 0 if processor in self._called else round(lease.doubt_s() * 1_000_000)
         wait_us = await self._link.eval(
             _RESERVE, self._keys, [lease.node, lease.token, processor, self._pause_us, leaves_us, doubt_us]
         )
+        if wait_us == 0:
+            self._called.add(processor)
         return RENEW_EVERY_S if wait_us < 0 else wait_us / 1_000_000
 
     async def answered(self, processor: str) -> None:

@@ -93,6 +93,8 @@ class Membership:
             await self.run(_LEAVE, [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans], [])
         finally:
             self.instance = ""
+            # What may still be on its way was this registration's, and nobody goes on under its name.
+            self._doubted = []
 
     async def run(self, script: Script, names: list[str], args: Sequence[bytes | str | int]) -> Any:
         """Run a script as this dispatcher; None when it is fenced.

@@ -299,6 +299,7 @@ class RedisQueue:
         except StoreUnavailable as error:
             _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error)
         self._holdings.clear()
+        self._returning.clear()
 
     async def keep(self) -> None:
         """Say that this dispatcher lives, and make up for what Redis was not there for; for ever."""

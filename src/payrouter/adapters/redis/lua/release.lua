@@ -11,15 +11,15 @@ local released = 0
 for i = 3, #ARGV, 3 do
   local id, claimed, begun = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local record = redis.call('HGET', payments, id)
-  if record == begun and begun ~= '' then
-    redis.call('HSET', payments, id, claimed)
-    redis.call('HINCRBY', meta, 'waiting', 1)
-    record = claimed
-  end
-  if record == claimed then
-    local entry = entry_of(record)
-    -- A call that is repeated may find it in other hands.
+  local unsent = begun ~= '' and record == begun
+  if record == claimed or unsent then
+    local entry = entry_of(claimed)
+    -- A call that is repeated may find it in other hands, which may send what they found begun.
     if holds(queue, group, instance, entry) then
+      if unsent then
+        redis.call('HSET', payments, id, claimed)
+        redis.call('HINCRBY', meta, 'waiting', 1)
+      end
       redis.call('XACK', queue, group, entry)
       redis.call('ZADD', again, 0, member(entry, id))
       released = released + 1
