@@ -53,6 +53,10 @@ class Peer:
                     raise ConnectionError(f"{method} {self.url}{target}: {error}") from error
         raise AssertionError  # the loop returns or raises
 
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._connection.close()
+
     def call(self, method: str, target: str, body: object = None) -> Any:
         """Return the JSON answered; None for an empty answer.
 

@@ -139,6 +139,19 @@ class Bed:
     ) -> None:
         self._stack.close()
 
+    def _processors(self, urls: Mapping[str, str]) -> dict[str, Processor]:
+        """Return the simulated processors' administration; each payment takes them `DELAY_MS`."""
+        found = {name: Processor(url, TOKEN) for name, url in urls.items()}
+        for processor in found.values():
+            self._stack.callback(processor.close)
+            processor.configure(delay_ms=DELAY_MS, failing=False)
+        return found
+
+    def _target(self, url: str) -> Target:
+        target = Target(url)
+        self._stack.callback(target.close)
+        return target
+
     def _begin_load(self, directory: Path, port: int, rate: float) -> LoadChild:
         self.load = LoadChild(directory, port, rate)
         self._stack.callback(self.load.child.stop)
@@ -178,10 +191,8 @@ class ClusterBed(Bed):
         for proxy in self.proxies.values():
             self._stack.enter_context(proxy)
         self._stack.enter_context(self.cluster)
-        processors = {name: Processor(url, TOKEN) for name, url in self.cluster.processor_urls.items()}
-        for processor in processors.values():
-            processor.configure(delay_ms=DELAY_MS, failing=False)
-        self.target = Target(self.cluster.url)
+        processors = self._processors(self.cluster.processor_urls)
+        self.target = self._target(self.cluster.url)
         ledger = self._stack.enter_context(ClusterLedger(self.cluster.postgres.url_of(DATABASE)))
         load = self._begin_load(self.directory, self.cluster.port, self.rate)
         self.watch = Watch(load.job, load.journal, ledger, processors, self._kept)

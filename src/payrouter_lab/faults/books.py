@@ -38,6 +38,26 @@ class Comparison:
         """True when nothing is wrong."""
         return not (self.lost or self.doubled or self.differing)
 
+    def without(self, other: Comparison) -> Comparison:
+        """Return what is wrong here and not in `other`."""
+        return Comparison(
+            self.lost - other.lost,
+            self.doubled - other.doubled,
+            {one: how for one, how in self.differing.items() if one not in other.differing},
+        )
+
+    def only(self, correlation_id: str) -> Comparison:
+        """Return what is wrong with one payment."""
+        one = {correlation_id}
+        differing = {correlation_id: self.differing[correlation_id]} if correlation_id in self.differing else {}
+        return Comparison(self.lost & one, self.doubled & one, differing)
+
+    def add(self, other: Comparison) -> None:
+        """Take in what is wrong there."""
+        self.lost |= other.lost
+        self.doubled |= other.doubled
+        self.differing |= other.differing
+
     def findings(self) -> list[str]:
         """Return what is wrong, a line each with a few examples; empty when nothing is."""
         lines = [

@@ -7,17 +7,17 @@ its files, which to SQLite is much the same.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from payrouter_lab.bench.calls import Processor, Target
 from payrouter_lab.bench.processes import Manner, free_port, listening
 from payrouter_lab.cluster.local import FEES
-from payrouter_lab.cluster.programs import TOKEN, Program, SimulatedProcessor
-from payrouter_lab.faults.bed import DELAY_MS, SETTINGS, Bed
+from payrouter_lab.cluster.programs import Program, SimulatedProcessor
+from payrouter_lab.faults.bed import SETTINGS, Bed
 from payrouter_lab.faults.catalogue import Fault, killed
 from payrouter_lab.faults.ledgers import FileLedger
 from payrouter_lab.faults.watch import StuckError, Watch
@@ -111,22 +111,19 @@ class DiskBed(Bed):
     def _start(self) -> None:
         self.disk = SmallDisk(self.directory / "disk")
         self._stack.callback(self.disk.close)
-        processors = {}
-        configured = []
+        urls = {}
         for name, fee in FEES.items():
             server = SimulatedProcessor(name, self.directory, free_port(), fee, Manner())
             self._services[server.name] = self._stack.enter_context(server)
-            url = f"http://127.0.0.1:{server.port}"
-            configured.append(f'{{"name":"{name}","url":"{url}","fee":"{fee}"}}')
-            processors[name] = Processor(url, TOKEN)
-            processors[name].configure(delay_ms=DELAY_MS, failing=False)
+            urls[name] = f"http://127.0.0.1:{server.port}"
+        configured = [{"name": name, "url": url, "fee": FEES[name]} for name, url in urls.items()]
         data = self.disk.directory / "payrouter.db"
-        settings = {**SETTINGS, "PAYROUTER_PROCESSORS": f"[{','.join(configured)}]", "PAYROUTER_DATA": str(data)}
+        settings = {**SETTINGS, "PAYROUTER_PROCESSORS": json.dumps(configured), "PAYROUTER_DATA": str(data)}
         router = Router(self.directory, free_port(), settings)
         self._services["serve"] = self._stack.enter_context(router)
-        self.target = Target(f"http://127.0.0.1:{router.port}")
+        self.target = self._target(f"http://127.0.0.1:{router.port}")
         load = self._begin_load(self.directory, router.port, self.rate)
-        self.watch = Watch(load.job, load.journal, FileLedger(data), processors)
+        self.watch = Watch(load.job, load.journal, FileLedger(data), self._processors(urls))
 
     def calm(self) -> None:
         """Let the processors answer at once."""

@@ -99,9 +99,12 @@ class Proxy:
             reset(writer)
         finally:
             self._open.discard(writer)
-            writer.close()
-            if upstream is not None:
-                upstream.close()
+            for one in (writer, upstream):
+                if one is not None:
+                    one.close()
+                    # However it ended, it is over.
+                    with contextlib.suppress(OSError):
+                        await one.wait_closed()
 
     async def _pass_on(
         self,

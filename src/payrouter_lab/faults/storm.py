@@ -122,8 +122,8 @@ class Storm(Generic[BedT]):
             before = set(watch.unsettled)
         self._recover(one, before, since_s, new_s)
         one.stuck = len(watch.stuck) - stuck
-        found = watch.compare_settled()
-        self._remember(found)
+        found = watch.compare_settled().without(self._wrong)
+        self._wrong.add(found)
         one.note(found)
         refused = watch.journal.refused_since(began_s)
         one.refused = sum(attempt.status != 0 for attempt in refused)
@@ -146,11 +146,6 @@ class Storm(Generic[BedT]):
         accepting_s = watch.journal.accepting_since(new_s)
         one.accepting_s = None if accepting_s is None else accepting_s - since_s
 
-    def _remember(self, found: Comparison) -> None:
-        self._wrong.lost |= found.lost
-        self._wrong.doubled |= found.doubled
-        self._wrong.differing |= found.differing
-
     def finish(self) -> Round:
         """End the load, let everything settle, and compare all there is."""
         bed, watch = self.bed, self.bed.watch
@@ -164,31 +159,26 @@ class Storm(Generic[BedT]):
         settled_s = watch.wait_until_settled(set(watch.unsettled))
         last.settled_s = None if settled_s is None else settled_s - began_s
         last.stuck = len(watch.stuck) - stuck
-        self._put_down(watch.compare_all(), last)
+        self._put_down(watch.compare_all().without(self._wrong), last)
         last.findings += self._sums() + bed.leftovers()
         self.rounds.append(last)
         self._say(f"{self._clock()}  {_line(last, 0.0, '')}")
         return last
 
     def _put_down(self, found: Comparison, last: Round) -> None:
-        """Add what is new among the findings to the rounds in which the payments were sent."""
-        journal, watch = self.bed.watch.journal, self.bed.watch
-        numbers = {watch.job.id_of(number): number for number in journal.sent}
-        for correlation_id in found.lost | found.doubled | found.differing.keys():
-            one = self._round_of(journal.sent[numbers[correlation_id]]) if correlation_id in numbers else None
-            new = Comparison(
-                {correlation_id} & found.lost - self._wrong.lost,
-                {correlation_id} & found.doubled - self._wrong.doubled,
-                {
-                    one: how
-                    for one, how in found.differing.items()
-                    if one == correlation_id and one not in self._wrong.differing
-                },
-            )
-            (one or last).note(new)
+        """Note what is wrong with the rounds in which the payments were sent first."""
+        watch = self.bed.watch
+        rounds = {watch.job.id_of(number): self._round_of(at_s) for number, at_s in watch.journal.sent.items()}
+        by_round: dict[int, tuple[Round, Comparison]] = {}
+        for correlation_id in sorted(found.lost | found.doubled | found.differing.keys()):
+            one = rounds.get(correlation_id) or last
+            by_round.setdefault(id(one), (one, Comparison()))[1].add(found.only(correlation_id))
+        for one, wrong in by_round.values():
+            one.note(wrong)
 
     def _round_of(self, sent_s: float) -> Round | None:
-        return next((one for one in reversed(self.rounds) if one.began_s <= sent_s), None)
+        """Return the round in which something was sent; the first one if it was sent before."""
+        return next((one for one in reversed(self.rounds) if one.began_s <= sent_s), next(iter(self.rounds), None))
 
     def _sums(self) -> list[str]:
         """Return how the summary that clients get differs from the processors' own, a line each."""
