@@ -69,9 +69,9 @@ class Node:
         if self.standing(name) is not before:
             self.teller.publish(StandingChanged(name, before.value, self.standing(name).value, 1.0))
 
-    def goes_down(self) -> None:
+    def goes_down(self, name: str = CHEAP) -> None:
         for _ in range(3):
-            self.attempt(NO)
+            self.attempt(NO, name)
 
 
 class MoodyBoard(MemoryNewsBoard):
@@ -226,6 +226,18 @@ async def test_hints_of_one_node_about_one_processor_are_four_a_second_at_most_a
         last = (await MoodyBoard(one.news._cluster, other.lease, VirtualClock()).news())[-1]
         assert isinstance(last, HintNews)
         assert last.up is False
+
+
+@virtually
+async def test_a_processor_that_goes_down_while_another_one_is_told_of_is_told_next():
+    async with Nodes() as (one, other):
+        one.news.takes_s = 0.1
+        one.goes_down(CHEAP)
+        await asyncio.sleep(0.05)
+        one.goes_down(DEAR)
+        await asyncio.sleep(0.16)
+        assert one.news.hints == 2
+        assert other.standing(DEAR) is Standing.DOWN
 
 
 @virtually
