@@ -259,6 +259,11 @@ def test_what_the_death_of_an_api_refused_is_a_failure():
         assert failures([a_round(**refused)], lenient_times=True, may_lose=False) == []
 
 
+def test_a_process_that_ended_by_itself_is_a_failure_whatever_is_bearable():
+    ended = a_round(defects=["dispatcher1 ended by itself with code 1"])
+    assert failures([ended], lenient_times=True, may_lose=True) == ["dispatcher1 ended by itself with code 1"]
+
+
 def test_what_is_left_behind_is_a_failure():
     left = a_round(fault=AT_THE_END, findings=["Redis still has payments: 1"])
     assert failures([left], lenient_times=True, may_lose=False) == ["Redis still has payments: 1"]
@@ -323,6 +328,9 @@ def test_a_storm_finds_charges_that_were_forgotten_made_twice_or_nobodys(tmp_pat
         assert storm.strike(Fault("a stranger", _invite, _nothing), 0.2).books_agree
         forgotten = storm.strike(Fault("forget", _forget, _nothing), 0.2)
         assert forgotten.lost > 0
+        storm.bed.services["serve"].kill()
+        revived = storm.strike(Fault("nothing", _nothing, _nothing), 0.0)
+        assert [one.splitlines()[0] for one in revived.defects] == ["serve ended by itself with code -9:"]
         last = storm.finish()
     assert any("never sent by a client" in one for one in last.findings)
     assert any("the summary says" in one for one in last.findings)

@@ -109,19 +109,33 @@ class Bed:
         for service in self.services.values():
             service.wait_until_ready()
 
-    def check(self) -> None:
-        """Raise `ChildError` if a process has ended that should not have."""
+    def revive(self) -> list[str]:
+        """Begin again what has ended though nobody killed it; return what that was, a line each, with its last words.
+
+        Raises:
+            ChildError: if the load itself has ended.
+        """
         self.load.child.check()
-        for service in self.services.values():
-            service.child.check()
+        found = []
+        for name, service in self.services.items():
+            if not service.alive:
+                code = service.child.process.returncode
+                found.append(f"{name} ended by itself with code {code}:\n{service.child.tail()}")
+                service.begin()
+        return found
+
+    def tracebacks(self) -> list[str]:
+        """Return who wrote a traceback into its log, a line each with its end."""
+        found = []
+        for name, service in self.services.items():
+            before, _, after = service.log.read_text(errors="replace").rpartition("Traceback")
+            if before or after.startswith(" ("):
+                found.append(f"{name} wrote a traceback into its log: {' / '.join(after.splitlines()[-3:])}")
+        return found
 
     def leftovers(self) -> list[str]:
         """Return what should not be there once everything is settled, a line each."""
-        return [
-            f"{name} wrote a traceback into its log: {service.log}"
-            for name, service in self.services.items()
-            if "Traceback" in service.log.read_text(errors="replace")
-        ]
+        return []
 
     def calm(self) -> None:
         """Let everything work as well as it can, for the end."""
@@ -254,7 +268,7 @@ class ClusterBed(Bed):
             if time.monotonic() > deadline_s:
                 break
             time.sleep(0.05)
-        return [*super().leftovers(), *found]
+        return found
 
     def _in_redis(self, keys: Keys) -> list[str]:
         ask = self.cluster.redis.ask

@@ -79,12 +79,14 @@ def _median_and_worst(values: Sequence[float | None], bound_s: float | None) -> 
 def failures(rounds: Sequence[Round], *, lenient_times: bool, may_lose: bool) -> list[str]:
     """Return what is wrong, a line each; empty when nothing is.
 
-    Books that disagree, payments that got stuck and an API whose death refused something always are. Broken bounds on
+    Books that disagree, payments that got stuck, processes that ended by themselves and an API whose death refused
+    something always are. Broken bounds on
     recovery are unless `lenient_times`. With `may_lose`, of a Redis that does not sync at once, only what was left
     behind is.
     """
     found = []
     for one in rounds:
+        found += one.defects
         if not may_lose and not one.books_agree:
             found.append(
                 f"{one.fault}: {one.lost} lost, {one.doubled} doubled, {one.differing} differing, {one.stuck} stuck"

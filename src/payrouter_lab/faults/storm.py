@@ -61,6 +61,9 @@ class Round:
     stuck: int = 0
     """Accepted payments that were not settled in 30 s, or are in no store."""
     findings: list[str] = field(default_factory=list)
+    """What the comparison found, a line each."""
+    defects: list[str] = field(default_factory=list)
+    """Processes that ended by themselves, and tracebacks; a line each."""
 
     @property
     def books_agree(self) -> bool:
@@ -104,12 +107,12 @@ class Storm(Generic[BedT]):
         """Go through one round."""
         bed, watch = self.bed, self.bed.watch
         time.sleep(_QUIET_S)
-        bed.check()
+        ended = bed.revive()
         watch.refresh()
         stuck = len(watch.stuck)
         before = set(watch.unsettled)
         began_s = time.monotonic()
-        one = Round(fault.name, began_s, watch.in_flight, fault.kill, fault.refuses)
+        one = Round(fault.name, began_s, watch.in_flight, fault.kill, fault.refuses, defects=ended)
         fault.strike(bed)
         struck_s = time.monotonic()
         time.sleep(lasts_s)
@@ -137,6 +140,7 @@ class Storm(Generic[BedT]):
         bed, watch = self.bed, self.bed.watch
         settled_s = watch.wait_until_settled(before)
         one.settled_s = None if settled_s is None else max(0.0, settled_s - since_s)
+        one.defects += bed.revive()
         bed.wait_until_ready()
         deadline_s = time.monotonic() + SETTLE_WITHIN_S
         while watch.journal.accepting_since(new_s) is None and time.monotonic() < deadline_s:
@@ -161,6 +165,7 @@ class Storm(Generic[BedT]):
         last.stuck = len(watch.stuck) - stuck
         self._put_down(watch.compare_all().without(self._wrong), last)
         last.findings += self._sums() + bed.leftovers()
+        last.defects += bed.tracebacks()
         self.rounds.append(last)
         self._say(f"{self._clock()}  {_line(last, 0.0, '')}")
         return last
@@ -228,4 +233,4 @@ def _line(one: Round, lasts_s: float, detail: str) -> str:
     parts.append(f"settled after {seconds(one.settled_s)}")
     if one.refused or one.unanswered:
         parts.append(f"{one.refused} refused and {one.unanswered} unanswered")
-    return ", ".join([*parts, *one.findings, *one.late, *([f"{one.stuck} stuck"] if one.stuck else [])])
+    return ", ".join([*parts, *one.defects, *one.findings, *one.late, *([f"{one.stuck} stuck"] if one.stuck else [])])
