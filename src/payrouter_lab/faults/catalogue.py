@@ -66,7 +66,7 @@ def killed(name: str, called: str = "", *, refuses: bool = True) -> Fault[Bed]:
     )
 
 
-def _paused(name: str, least_s: float = 0.5) -> Fault[Bed]:
+def _paused(name: str, least_s: float = 0.4) -> Fault[Bed]:
     return Fault(
         f"pause {name}", lambda bed: bed.services[name].pause(), lambda bed: bed.services[name].resume(), least_s, 4.0
     )
@@ -80,7 +80,7 @@ def _restarted(name: str) -> Fault[Bed]:
 
 
 def _proxied(what: str, faults: ProxyFaults) -> Fault[ClusterBed]:
-    return Fault(f"proxies: {what}", lambda bed: bed.misbehave(faults), lambda bed: bed.misbehave(BACKGROUND), 0.5, 3.0)
+    return Fault(f"proxies: {what}", lambda bed: bed.misbehave(faults), lambda bed: bed.misbehave(BACKGROUND), 0.25, 3.0)
 
 
 def cluster_faults() -> list[Fault[ClusterBed]]:
@@ -89,7 +89,7 @@ def cluster_faults() -> list[Fault[ClusterBed]]:
         # While one API is dead nginx goes to the other.
         *(killed(name, refuses=not name.startswith("api")) for name in (*OURS, *SERVERS)),
         # One of them for longer than its heartbeat counts, so that it is taken over and wakes up fenced.
-        *(_paused(name, 2.5 if name == "dispatcher1" else 0.5) for name in (*OURS, *SERVERS, *PROCESSORS)),
+        *(_paused(name, 2.4 if name == "dispatcher1" else 0.4) for name in (*OURS, *SERVERS, *PROCESSORS)),
         _restarted("redis"),
         _restarted("postgres"),
         Fault("reload nginx", lambda bed: bed.reload_nginx(), _nothing, 0.2, 1.0),

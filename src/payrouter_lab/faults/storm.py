@@ -31,7 +31,7 @@ SETTLED_WITHIN_S = 5.0
 """After the death of one process everything accepted before it is settled within this."""
 
 AT_THE_END = "at the end: everything"
-_QUIET_S = 0.25
+_QUIET_S = 0.1
 _PAIRS = 0.2
 
 BedT = TypeVar("BedT", bound=Bed)
