@@ -102,8 +102,8 @@ summary-cluster: $(VENV)/.dev services ## the same over 10 000 000 payments in P
 faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load for 10 minutes: FAULTS_ARGS='--seed 1 --minutes 30'
 	@$(BIN)/python -m payrouter_lab.faults $(FAULTS_ARGS)
 
-faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec
-	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --only 'kill -9 redis' --minutes 3 --rate 1000 $(FAULTS_ARGS)
+faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec and a slow disk
+	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --slow-fsync 1.5 --only 'kill -9 redis' --minutes 3 --lenient-times $(FAULTS_ARGS)
 
 states: $(BIN)/payrouter ## draw docs/states.md from the transition table
 	$(BIN)/python docs/draw_states.py

@@ -50,6 +50,7 @@ Short = Annotated[bool, typer.Option("--short", help="each fault once: about a m
 Seed = Annotated[int | None, typer.Option(help="draws the random part; printed")]
 Only = Annotated[str | None, typer.Option(help="only the cluster's faults whose names hold this")]
 Appendfsync = Annotated[Fsync, typer.Option(help="with everysec what is lost is measured, and is no failure")]
+SlowFsync = Annotated[float, typer.Option(min=0, max=5, help="how many seconds longer each sync of Redis takes")]
 Rate = Annotated[float, typer.Option(min=10, max=2000, help="payments per second")]
 Lenient = Annotated[
     bool, typer.Option("--lenient-times", help="recovery that takes too long is marked, and no failure")
@@ -68,6 +69,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     seed: Seed = None,
     only: Only = None,
     appendfsync: Appendfsync = Fsync.ALWAYS,
+    slow_fsync: SlowFsync = 0.0,
     rate: Rate = 200.0,
     lenient_times: Lenient = False,
     json_file: JsonFile = None,
@@ -85,13 +87,15 @@ def run(  # noqa: PLR0913 - one parameter per option
     console.print(f"[bold]faults[/]: seed {seed}, {rate:g} payments/s, appendfsync {appendfsync}")
     with work_directory("faults", keep=keep, parent=directory) as work:
         work.chmod(0o755)  # PostgreSQL runs as somebody else
-        bed = ClusterBed(work, rate=rate, seed=seed, appendfsync=appendfsync, template=template)
+        bed = ClusterBed(
+            work, rate=rate, seed=seed, appendfsync=appendfsync, slow_fsync_s=slow_fsync, template=template
+        )
         with bed:
             rounds, facts = _cluster(bed, faults, seconds=seconds, seed=seed)
         if only is None:
             rounds += _disk(work, rate)
     wrong = failures(rounds, lenient_times=lenient_times, may_lose=appendfsync is Fsync.EVERYSEC)
-    facts |= {"seed": seed, "rate": rate, "appendfsync": appendfsync, "failures": wrong}
+    facts |= {"seed": seed, "rate": rate, "appendfsync": appendfsync, "slow_fsync_s": slow_fsync, "failures": wrong}
     facts["seconds"] = time.monotonic() - begun_s
     title = f"{facts['accepted']} payments, {facts['seconds']:.0f} s, seed {seed}; times are median / worst"
     console.print(storm_table(title, rounds), width=max(WIDTH, console.width), crop=False, soft_wrap=False)

@@ -23,7 +23,8 @@ from payrouter_lab.cluster.servers import NginxServer
 from payrouter_lab.faults.journal import Job, Journal
 from payrouter_lab.faults.ledgers import ClusterLedger
 from payrouter_lab.faults.proxy import Command, ProxyFaults
-from payrouter_lab.faults.watch import Watch
+from payrouter_lab.faults.slow_disk import slow_disk_prefix
+from payrouter_lab.faults.watch import POLL_S, StuckError, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,9 @@ BACKGROUND = ProxyFaults(reset_before=0.004, answer_lost=0.008, reset_mid_answer
 
 SETTINGS = {"PAYROUTER_PATIENCE_S": "1", "PAYROUTER_ATTEMPT_TIMEOUT_S": "2"}
 LOAD_ENDS_WITHIN_S = 40.0
+FLOWING = 50
+"""Payments accepted before anything is struck."""
+FLOWS_WITHIN_S = 20.0
 
 
 class FaultProxy(Program):
@@ -167,15 +171,36 @@ class Bed:
         return target
 
     def _begin_load(self, directory: Path, port: int, rate: float) -> LoadChild:
+        """Start the load, and return once payments flow."""
         self.load = LoadChild(directory, port, rate)
         self._stack.callback(self.load.child.stop)
+        deadline_s = time.monotonic() + FLOWS_WITHIN_S
+        while len(self.load.journal.accepts) < FLOWING:
+            self.load.child.check()
+            if time.monotonic() > deadline_s:
+                raise StuckError(f"the load does not flow: {len(self.load.journal.accepts)} payments are accepted")
+            time.sleep(POLL_S)
+            self.load.journal.read()
         return self.load
 
 
 class ClusterBed(Bed):
-    """A cluster of two APIs and two dispatchers, two proxies, and `rate` payments a second."""
+    """A cluster of two APIs and two dispatchers, two proxies, and `rate` payments a second.
 
-    def __init__(self, directory: Path, *, rate: float, seed: int, appendfsync: str, template: Path | None) -> None:
+    `slow_fsync_s`: how much longer each sync of Redis takes. `seed`: of what proxies do by chance. `template`: as of
+    `PostgresServer`.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a run of the storm can be told
+        self,
+        directory: Path,
+        *,
+        rate: float,
+        seed: int,
+        appendfsync: str = "always",
+        slow_fsync_s: float = 0.0,
+        template: Path | None = None,
+    ) -> None:
         super().__init__()
         self.directory = directory
         self.rate = rate
@@ -192,6 +217,7 @@ class ClusterBed(Bed):
             port=0,
             processor_ports=ports,
             settings={"PAYROUTER_PROCESSORS": json.dumps(processors), **SETTINGS},
+            prefixes={"redis": slow_disk_prefix(directory, slow_fsync_s)} if slow_fsync_s else {},
             appendfsync=appendfsync,
             postgres_template=template,
         )

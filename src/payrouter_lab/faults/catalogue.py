@@ -80,7 +80,9 @@ def _restarted(name: str) -> Fault[Bed]:
 
 
 def _proxied(what: str, faults: ProxyFaults) -> Fault[ClusterBed]:
-    return Fault(f"proxies: {what}", lambda bed: bed.misbehave(faults), lambda bed: bed.misbehave(BACKGROUND), 0.25, 3.0)
+    return Fault(
+        f"proxies: {what}", lambda bed: bed.misbehave(faults), lambda bed: bed.misbehave(BACKGROUND), 0.25, 3.0
+    )
 
 
 def cluster_faults() -> list[Fault[ClusterBed]]:
