@@ -12,7 +12,7 @@ from payrouter.domain.window import format_instant
 from payrouter_lab.faults import watch as watching
 from payrouter_lab.faults.books import Compared, Entry, compare
 from payrouter_lab.faults.catalogue import Fault, cluster_faults, may_pair
-from payrouter_lab.faults.disk import DiskBed
+from payrouter_lab.faults.disk import DiskBed, SmallDisk, disk_faults
 from payrouter_lab.faults.journal import Attempt, Job, Journal, attempt_line, cents_of, sent_line
 from payrouter_lab.faults.report import failures, storm_table
 from payrouter_lab.faults.storm import AT_THE_END, Round, Storm
@@ -318,6 +318,17 @@ def _invite(bed: DiskBed) -> None:
 
 def _nothing(_bed: DiskBed) -> None:
     return
+
+
+def test_without_a_small_disk_a_limit_on_file_sizes_fills_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(SmallDisk, "_mount", lambda _disk: False)
+    full = next(one for one in disk_faults() if one.name.startswith("disk full"))
+    with storm_on_one_file(tmp_path / "storm") as storm:
+        found = storm.strike(full, 0.2)
+        storm.finish()
+    assert found.refused >= 20
+    assert found.accepting_s is not None
+    assert failures(storm.rounds, lenient_times=True, may_lose=False) == []
 
 
 def test_a_storm_finds_charges_that_were_forgotten_made_twice_or_nobodys(tmp_path):

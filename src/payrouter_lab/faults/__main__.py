@@ -1,7 +1,7 @@
 """`python -m payrouter_lab.faults`: faults on a real cluster under load, and on the router on one SQLite file.
 
-Exit codes: 0 all is well; 1 something was lost, doubled, different, stuck or left behind, a dying API refused a
-payment, or recovery took too long; 2 the storm itself did not run.
+Exit codes: 0 all is well; 1 something was lost, doubled, different, stuck or left behind, a process ended by itself, a
+dying API refused a payment, or recovery took too long; 2 the storm did not come to its end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from enum import StrEnum
@@ -154,7 +153,7 @@ def main() -> None:
         del os.environ[name]
     try:
         app()
-    except (ChildError, CallError, MissingBinary, StuckError, subprocess.TimeoutExpired) as error:
+    except (ChildError, CallError, MissingBinary, StuckError) as error:
         text = "\n".join([str(error), *getattr(error, "__notes__", [])])
         Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)
         sys.exit(2)

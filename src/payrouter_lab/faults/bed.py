@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -81,11 +82,17 @@ class LoadChild:
 
         Raises:
             ChildError: if the load failed.
-            TimeoutExpired: if some payments are never accepted.
+            StuckError: if some payments are never accepted.
         """
         self.child.check()
         self.child.ask_to_stop()
-        if self.child.process.wait(LOAD_ENDS_WITHIN_S) != 0:
+        try:
+            code = self.child.process.wait(LOAD_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.journal.read()
+            text = f"{self.journal.unanswered} payments are not accepted, {LOAD_ENDS_WITHIN_S:g} s after the last fault"
+            raise StuckError(text) from None
+        if code != 0:
             self.child.check()
         self.journal.read()
 

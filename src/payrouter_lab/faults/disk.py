@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from payrouter_lab.cluster.server import Server
 
 ROOM_MB = 24
+LIMIT_BYTES = 16 * 1024
+"""Far below what the router has set aside in its files ahead of time; its own log stays below it."""
+
 FULL_WITHIN_S = 20.0
 _REFUSED = 20
 _POLL_S = 0.02
@@ -64,8 +67,7 @@ class SmallDisk:
         """Leave no room for the process `pid`."""
         if not self.mounted:
             _, self._hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            largest = max(one.stat().st_size for one in self.directory.iterdir())
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, self._hard))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, self._hard))
             return
         with self._ballast.open("ab", buffering=0) as ballast:
             for size in (1 << 20, 1 << 12):
