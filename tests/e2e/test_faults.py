@@ -34,6 +34,7 @@ def test_every_fault_strikes_once_and_nothing_is_lost_doubled_or_different(serve
         assert one["settled_s"] is not None, name
     for name in expected:
         assert rounds[name]["accepting_s"] is not None, name
+        assert rounds[name]["in_flight"] > 0, f"{name} struck while nothing was in flight"
     for name in ("kill -9 redis", "restart redis", "disk full (one SQLite file)"):
         assert rounds[name]["refused"] > 0, f"{name} refused nothing: it struck nothing"
     assert rounds["kill -9 nginx"]["unanswered"] > 0

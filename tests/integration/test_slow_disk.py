@@ -7,7 +7,7 @@ import time
 from payrouter_lab.bench.processes import Manner
 from payrouter_lab.faults.slow_disk import slow_disk_prefix
 
-DELAY_S = 0.2
+DELAY_S = 0.1
 
 
 def test_an_answer_waits_for_the_slow_disk_only_where_redis_syncs_first(own_redis, tmp_path):
