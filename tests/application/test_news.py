@@ -69,9 +69,9 @@ class Node:
         if self.standing(name) is not before:
             self.teller.publish(StandingChanged(name, before.value, self.standing(name).value, 1.0))
 
-    def goes_down(self, name: str = CHEAP) -> None:
+    def goes_down(self) -> None:
         for _ in range(3):
-            self.attempt(NO, name)
+            self.attempt(NO)
 
 
 class MoodyBoard(MemoryNewsBoard):
@@ -191,6 +191,19 @@ async def test_what_could_not_be_told_in_time_is_not_told_late():
 
 
 @virtually
+async def test_what_comes_up_about_one_processor_while_another_is_told_of_is_told_next():
+    async with Nodes() as (one, other):
+        one.news.takes_s = 0.1
+        one.goes_down()
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            one.attempt(NO, DEAR)
+        await asyncio.sleep(0.3)
+        assert one.news.hints == 2
+        assert other.standing(DEAR) is Standing.DOWN
+
+
+@virtually
 async def test_what_a_health_report_says_is_not_told_as_our_own_experience():
     async with Nodes() as (one, _):
         one.boards[CHEAP].reported(FAILING, now_s())
@@ -226,18 +239,6 @@ async def test_hints_of_one_node_about_one_processor_are_four_a_second_at_most_a
         last = (await MoodyBoard(one.news._cluster, other.lease, VirtualClock()).news())[-1]
         assert isinstance(last, HintNews)
         assert last.up is False
-
-
-@virtually
-async def test_a_processor_that_goes_down_while_another_one_is_told_of_is_told_next():
-    async with Nodes() as (one, other):
-        one.news.takes_s = 0.1
-        one.goes_down(CHEAP)
-        await asyncio.sleep(0.05)
-        one.goes_down(DEAR)
-        await asyncio.sleep(0.16)
-        assert one.news.hints == 2
-        assert other.standing(DEAR) is Standing.DOWN
 
 
 @virtually

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LEASE_S = 0.4
 PAUSE_S = 0.2
 TEST_MAY_TAKE_S = 20.0
+LONG_AGO_S = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Node:
 class Cluster(Protocol):
     """A cluster's shared store."""
 
-    async def node(self, name: str, *, lease_s: float = LEASE_S) -> Node:
-        """Start a node."""
+    async def node(self, name: str, *, lease_s: float = LEASE_S, new: bool = False) -> Node:
+        """Start a node; unless it is `new` it has watched the store for long."""
         ...
 
     async def forget(self) -> None:
@@ -71,9 +72,10 @@ class MemoryNodes:
         self._ahead_us = 0
         self._cluster = MemoryCluster(lambda: SystemClock().now_us() + self._ahead_us)
 
-    async def node(self, name: str, *, lease_s: float = LEASE_S) -> Node:
+    async def node(self, name: str, *, lease_s: float = LEASE_S, new: bool = False) -> Node:
         clock = SystemClock()
         lease = MemoryLease(self._cluster, name, clock, ttl_s=lease_s)
+        lease.watch.watched_from_s = LONG_AGO_S if not new else lease.watch.watched_from_s
         news = MemoryNewsBoard(self._cluster, lease, clock)
         return Node(name, lease, lease.health_calls(pause_s=PAUSE_S), news)
 
@@ -100,11 +102,12 @@ class RedisNodes:
         self.keys = Keys(f"nodes{next(self._numbers)}")
         self._links: list[RedisLink] = []
 
-    async def node(self, name: str, *, lease_s: float = LEASE_S) -> Node:
+    async def node(self, name: str, *, lease_s: float = LEASE_S, new: bool = False) -> Node:
         link, clock = RedisLink(self.url), SystemClock()
         await link.open(5.0)
         self._links.append(link)
         lease = RedisLease(link, self.keys, name, clock, ttl_s=lease_s)
+        lease.watch.watched_from_s = LONG_AGO_S if not new else lease.watch.watched_from_s
         news = RedisNewsBoard(link, Subscription(self.url, self.keys.news), self.keys, lease, clock)
         return Node(name, lease, RedisHealthCalls(link, self.keys, lease, pause_s=PAUSE_S), news)
 

@@ -165,6 +165,19 @@ class OneRouter(RuleBasedStateMachine):
             one.intents = pair
             self.held.append(one)
 
+    @rule(
+        number=st.integers(1, KNOWN),
+        amount=st.sampled_from([100, 100, 100, 200]),
+        processor=st.sampled_from(PROCESSORS),
+    )
+    def settle_what_waits(self, number: int, amount: int, processor: str) -> None:
+        accepted = payment(number, amount)
+        delivery = Delivery(accepted.correlation_id, amount, accepted.accepted_us, receipt=0)
+        charge = settlement(Intent(delivery, processor, self.later_us(), "reason"))
+        if self.both("ledger", "settle_waiting", [charge], [charge]) == [True]:
+            # Whoever holds it cannot begin it any more: see `use_old_receipts`.
+            self.end([one for one in self.held if one.deliveries[0].correlation_id == accepted.correlation_id])
+
     # -- what must have no effect
 
     @precondition(lambda self: self.old)

@@ -140,6 +140,8 @@ class ClusterEngine:
         await self.queue.join()
         self.ledger = ClusterLedger(self.queue, self.rows)
         lease = RedisLease(self.link, self.keys, f"node{next(self._numbers)}", SystemClock())
+        # It has watched Redis for long.
+        lease.watch.watched_from_s = float("-inf")
         await lease.acquire()
         self.health_calls = RedisHealthCalls(self.link, self.keys, lease)
 

@@ -218,6 +218,19 @@ async def test_a_store_that_lost_its_data_gives_nobody_a_turn_who_knew_it_before
 
 
 @cluster_contract
+async def test_who_has_not_watched_the_stores_clock_does_not_believe_it_that_a_call_was_long_ago(
+    cluster: Cluster,
+) -> None:
+    one, new = await cluster.node("one"), await cluster.node("new", new=True)
+    await one.lead()
+    await one.health_calls.reserve("default")
+    await cluster.shift_clock(3600)
+    await new.lead()
+    assert 5.9 < await new.health_calls.reserve("default") <= 6.05
+    assert await new.health_calls.reserve("fallback") == 0.0, "that there was no call is believed"
+
+
+@cluster_contract
 async def test_a_report_reaches_the_others_with_the_instant_it_was_made(cluster: Cluster) -> None:
     one, other = await cluster.node("one"), await cluster.node("other")
     await one.lead()

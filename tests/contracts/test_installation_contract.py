@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,11 @@ from contracts.stores import (
     AT_US,
     ENGINES,
     ClusterEngine,
+    SqliteEngine,
     begun,
     buried,
     buried_while_pinned,
+    failed,
     id_of,
     intent,
     numbered,
@@ -21,11 +24,12 @@ from contracts.stores import (
     payments,
     pinned,
     settled,
+    settlement,
 )
 from payrouter.bootstrap import installation
-from payrouter.domain.errors import InvalidInput
-from payrouter.domain.ledger import Totals
-from payrouter.domain.payment import PaymentState
+from payrouter.domain.errors import InvalidInput, StoreUnavailable
+from payrouter.domain.ledger import Settlement, Totals
+from payrouter.domain.payment import PaymentEvent, PaymentState
 from payrouter.domain.window import Window
 from payrouter.ports.books import BookEntry
 from payrouter.settings import Settings
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from payrouter.bootstrap import Installation
+    from payrouter.domain.attempt import Intent
 
     Test = Callable[[Any, Installation], Awaitable[None]]
 
@@ -186,6 +191,66 @@ def test_dead_letters_are_sent_again_all_that_are_named_or_none(seen_from_outsid
         assert (await outside.dead_letters(9)).letters == []
 
     seen_from_outside(test)
+
+
+def proven(one: Intent) -> Settlement:
+    """A charge as somebody outside writes it: with nobody's receipt."""
+    return settlement(replace(one, delivery=replace(one.delivery, receipt=0)))
+
+
+def test_proven_charges_are_written_beside_whoever_runs(seen_from_outside: Callable[[Test], None]) -> None:
+    async def test(store: Any, outside: Installation) -> None:
+        stands = await pinned(store, 1)
+        dead = await buried_while_pinned(store, 2)
+        await store.queue.accept(payments(5)[2:])
+        held, other = await store.queue.claim(2)
+        async with outside.charges() as charges:
+            assert await charges.settle([proven(stands), proven(dead), proven(intent(held))]) == [True, True, False]
+            assert await charges.settle_waiting([proven(intent(held, "new")), proven(stands)]) == [True, False]
+            assert await charges.settle([proven(stands)]) == [False]
+        assert await store.ledger.summary(ALL) == {"default": Totals(2, 3980), "new": Totals(1, 1990)}
+        # Whoever held them learns it, and goes on.
+        assert await store.queue.begin([intent(held), intent(other)]) == [False, True]
+        await store.queue.conclude([failed(stands, PaymentEvent.REFUSED)])
+        assert await store.ledger.settle([settlement(stands)]) == [False]
+        assert await store.queue.orphans() == []
+        assert await store.queue.dead_letters(9) == []
+        assert (await store.queue.backlog()).waiting == 1
+        assert [one.correlation_id for one in await store.queue.claim(9)] == [id_of(5)]
+        for number in (1, 2, 3):
+            record = await store.ledger.find(id_of(number))
+            assert record is not None
+            assert record.state is PaymentState.SETTLED
+
+    seen_from_outside(test)
+
+
+def test_a_router_lets_go_of_what_was_settled_from_outside(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = SqliteEngine(tmp_path, 100)
+        begun_here, pinned_here, concluded = [await pinned(store, number) for number in (1, 2, 3)]
+        await store.queue.accept([payment(4)])
+        [held] = await store.queue.claim(1)
+        async with installation(settings_of(store)).charges() as charges:
+            await charges.settle([proven(one) for one in (begun_here, pinned_here, concluded)])
+            await charges.settle_waiting([proven(intent(held))])
+        assert await store.queue.begin([intent(held)]) == [False]
+        assert await store.ledger.settle([settlement(begun_here), settlement(pinned_here)]) == [False, False]
+        await store.queue.conclude([failed(concluded, PaymentEvent.REFUSED)])
+        assert store.queue._claims == {}
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_data_file_that_is_not_there_cannot_be_repaired(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with installation(Settings(data=tmp_path / "none.db")).charges() as charges:
+            with pytest.raises(StoreUnavailable, match="there is no data file"):
+                await charges.settle([])
+
+    asyncio.run(test())
+    assert not list(tmp_path.iterdir())
 
 
 def test_somebody_who_sends_payments_is_noticed(seen_from_outside: Callable[[Test], None]) -> None:

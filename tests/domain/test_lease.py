@@ -56,3 +56,13 @@ def test_a_clock_set_back_gives_no_reason_to_wait_as_it_only_makes_the_last_call
 @pytest.mark.parametrize("after", [(1, "b"), (7, "b"), (6, "a")])
 def test_a_keeper_whose_tokens_do_not_rise_has_lost_its_data_and_is_not_believed(after: tuple[int, str]) -> None:
     assert looked_at((10.0, 5000.0, A), (11.0, 5001.0, after)).rest_s(11.0) == A_PAUSE_S
+
+
+def test_when_calls_were_made_is_believed_once_the_keeper_was_watched_for_a_whole_pause() -> None:
+    watch = looked_at((10.0, 5000.0, A), (11.0, 5001.0, A))
+    assert watch.doubt_s(11.0) == pytest.approx(5.05)
+    assert watch.doubt_s(16.1) == 0.0
+
+
+def test_who_never_looked_believes_nothing() -> None:
+    assert KeeperWatch().doubt_s(1e9) == float("inf")

@@ -31,6 +31,7 @@ def test_the_stored_codes_never_change() -> None:
         "ratio",
         "wait-cheapest",
         "wait-all",
+        "proven",
     ]
 
 
@@ -49,12 +50,19 @@ def test_a_reason_reads_the_same_before_and_after_it_was_stored(reason: Reason, 
     assert Reason.decode(reason.encode()).in_words(processor) == reason.in_words(processor)
 
 
-@pytest.mark.parametrize("code", list(ReasonCode))
+@pytest.mark.parametrize("code", [code for code in ReasonCode if code is not ReasonCode.PROVEN])
 def test_every_reason_reads_as_a_sentence_about_its_processor(code: ReasonCode) -> None:
     words = Reason(code, 12.3, 3, 32, 4.56).in_words("fallback")
     assert words.startswith("fallback ")
     assert words.endswith(": expected 12 ms with 3 of 32 permits in use, 4.6 s after the payment was accepted")
     assert "{" not in words
+
+
+def test_what_was_charged_before_anybody_decided_says_so() -> None:
+    words = Reason(ReasonCode.PROVEN, 0, 0, 0, 4.56).in_words("fallback")
+    assert words == (
+        "fallback had charged it already, as its own record shows: found 4.6 s after the payment was accepted"
+    )
 
 
 def test_a_reason_names_the_cheaper_ones_and_how_they_were() -> None:

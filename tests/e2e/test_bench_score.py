@@ -92,19 +92,20 @@ def test_the_accepted_payments_are_those_up_to_each_users_last_but_the_refused()
     console = read_console(
         [
             "start 1500",
-            "refused 1 1 503",
+            "refused 1 1 422",
+            "refused 1 3 503",
             "refused 2 0 0",
             "last 1 1",
-            "last 1 2",
+            "last 1 3",
             "last 2 0",
             'end {"ours":{}}',
         ]
     )
     accepted, unanswered = console.ids(salt=5)
     assert console.started_s == 1.5
-    assert console.sent() == 4
+    assert console.sent() == 5
     assert accepted == {payment_id(5, 1, 0), payment_id(5, 1, 2)}
-    assert unanswered == {payment_id(5, 2, 0)}
+    assert unanswered == {payment_id(5, 1, 3), payment_id(5, 2, 0)}
 
 
 def test_a_line_nobody_expects_is_an_error() -> None:

@@ -170,21 +170,21 @@ def test_a_wrong_token_is_said_with_what_to_do(bed):
     wrong = json.loads(bed.processors)
     wrong[0]["admin_token"] = "no"
     code, text = bed.run("audit", PAYROUTER_PROCESSORS=json.dumps(wrong))
-    assert code == 1
+    assert code == 2
     assert "processor default refused the admin token (401); set its admin_token in PAYROUTER_PROCESSORS" in text
 
 
 def test_a_processor_that_cannot_be_asked_is_named(bed):
     processors = processors_json(default=bed.default.url, fallback="http://127.0.0.1:1")
     code, text = bed.run("audit", PAYROUTER_PROCESSORS=processors)
-    assert code == 1
+    assert code == 2
     assert "processor fallback cannot be asked: cannot connect: " in text
 
 
 def test_something_that_is_no_processor_is_named(bed):
     processors = processors_json(default=bed.router.url)
     code, text = bed.run("audit", PAYROUTER_PROCESSORS=processors)
-    assert code == 1
+    assert code == 2
     assert "processor default answered 404; check its url" in text
 
 

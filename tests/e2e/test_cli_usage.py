@@ -19,7 +19,7 @@ COMMANDS = {
     "migrate": (),
     "check": ("--json",),
     "summary": ("--from", "--to", "--json"),
-    "audit": ("--from", "--to", "--json"),
+    "audit": ("--from", "--to", "--json", "--follow", "--every", "--settle-for", "--repair", "--dry-run"),
     "dead-letters": ("list", "retry"),
     "simulate-processor": ("--port", "--fee", "--name", "--token", "--delay-ms", "--failing", "--chunked"),
 }
@@ -68,6 +68,9 @@ def test_every_command_has_help_with_an_example(command, name):
         (("simulate-processor", "--fee", "5%"), "--fee must be a share from 0 to below 1"),
         (("simulate-processor", "--port", "70000"), "65535"),
         (("audit",), "PAYROUTER_PROCESSORS must name at least one processor"),
+        (("audit", "--dry-run"), "--dry-run is for --repair"),
+        (("audit", "--every", "5"), "--every is for --follow"),
+        (("audit", "--follow", "--to", "2026-01-01T00:00:00Z"), "--follow has no end"),
         (("pay",), "No such command"),
         (("api", "--port", "1"), "No such option"),
         (("dispatcher", "now"), "unexpected extra argument"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from payrouter.adapters.postgres.ledger import PostgresLedger
+    from payrouter.adapters.redis.departures import Standing
     from payrouter.adapters.redis.queue import RedisQueue
     from payrouter.domain.ledger import PaymentRecord, Settlement, Totals
     from payrouter.domain.window import Window
@@ -27,8 +28,14 @@ class ClusterLedger:
         self._rows = rows
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Write charges; False where the payment was settled before or is no longer known."""
-        standing = await self._queue.departures.standing(settlements)
+        """Write charges whose attempts stand; False where there is no such attempt, or it was settled before."""
+        return await self._write(settlements, await self._queue.departures.standing(settlements))
+
+    async def settle_waiting(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write charges of payments that wait and of which no attempt stands."""
+        return await self._write(settlements, await self._queue.departures.take_waiting(settlements))
+
+    async def _write(self, settlements: Sequence[Settlement], standing: list[Standing | None]) -> list[bool]:
         chosen = [index for index, found in enumerate(standing) if found is not None]
         rows = [SettledRow(settlements[index], *found) for index, found in enumerate(standing) if found is not None]
         written = [False] * len(settlements)

@@ -5,6 +5,7 @@ What is settled leaves Redis a moment after it came into PostgreSQL, so it may b
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.redis.views import read_payment, scan_records
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from payrouter.adapters.redis.keys import Keys
     from payrouter.domain.ledger import PaymentRecord
     from payrouter.domain.window import Window
+
+_log = logging.getLogger("payrouter")
 
 
 class ClusterBooks:
@@ -63,8 +66,12 @@ class ClusterBooks:
         return totals, [one for _, one in _first(oldest, limit)]
 
     async def find(self, correlation_id: str) -> PaymentRecord | None:
-        """Return all we know of one payment."""
-        unsettled = await read_payment(self._link, self._keys, correlation_id)
+        """Return all we know of one payment; nothing of one whose record in Redis was spoilt."""
+        try:
+            unsettled = await read_payment(self._link, self._keys, correlation_id)
+        except ValueError as error:
+            _log.warning("payment %s cannot be read in Redis: %s", correlation_id, error)
+            unsettled = None
         # Asked second: what leaves Redis is in PostgreSQL already.
         return await self._settled.find(correlation_id) or unsettled
 

@@ -163,12 +163,27 @@ class MemoryStore:
     def _settle(self, settlement: Settlement) -> bool:
         intent = settlement.intent
         row = self._rows.get(intent.delivery.correlation_id)
-        if row is None or row.state not in (PaymentState.ATTEMPTING, PaymentState.PINNED) or row.intent is None:
+        if row is None or row.state is PaymentState.SETTLED or row.intent is None:
             return False
         if (row.intent.processor, row.intent.requested_us) != (intent.processor, intent.requested_us):
             return False
         row.state = next_state(row.state, PaymentEvent.CHARGED)
         row.settlement = settlement
+        row.receipt = 0
+        return True
+
+    async def settle_waiting(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write charges of payments that wait and of which no attempt stands."""
+        return [self._settle_waiting(settlement) for settlement in settlements]
+
+    def _settle_waiting(self, settlement: Settlement) -> bool:
+        delivery = settlement.intent.delivery
+        row = self._rows.get(delivery.correlation_id)
+        if row is None or row.state is not PaymentState.QUEUED or row.payment.amount_minor != delivery.amount_minor:
+            return False
+        row.state = next_state(row.state, PaymentEvent.PROVEN)
+        row.intent, row.settlement = settlement.intent, settlement
+        row.attempts += 1
         row.receipt = 0
         return True
 

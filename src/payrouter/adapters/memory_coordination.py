@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from payrouter.ports.clock import Clock
 
 
-def _never() -> float | None:
+def _never() -> float:
     return 0.0
 
 
 class MemoryHealthCalls:
     """`HealthCalls` by one clock (UTC microseconds).
 
-    `rest_s` gives for how long this caller has to rest in any case, None when it may not call at all.
+    `rest_s` gives for how long this caller has to rest in any case, None when it may not call at all; `doubt_s`, for
+    how long it does not trust what is kept of when a call was made.
     """
 
     def __init__(
@@ -36,17 +37,21 @@ class MemoryHealthCalls:
         pause_s: float = CALL_PAUSE_S,
         newest_us: dict[str, int] | None = None,
         rest_s: Callable[[], float | None] = _never,
+        doubt_s: Callable[[], float] = _never,
     ) -> None:
         self._now_us = now_us
         self._pause_s = pause_s
         self._newest_us = {} if newest_us is None else newest_us
         self._rest_s = rest_s
+        self._doubt_s = doubt_s
 
     async def reserve(self, processor: str) -> float:
         """Ask for a turn: 0.0, or seconds until it is worth asking again."""
         rest_s = self._rest_s()
         if rest_s is None or rest_s > 0:
             return RENEW_EVERY_S if rest_s is None else rest_s
+        if processor in self._newest_us and (doubt_s := self._doubt_s()) > 0:
+            return doubt_s
         turn = call_turn(self._newest_us.get(processor), self._now_us(), pause_s=self._pause_s)
         self._newest_us[processor] = turn.newest_us
         return turn.wait_s
@@ -81,7 +86,7 @@ class MemoryLease:
         self._ttl_s = ttl_s
         self.node = node
         self.token = 0
-        self._watch = KeeperWatch()
+        self.watch = KeeperWatch()
 
     async def acquire(self) -> Term | Taken:
         """Win the lease if it is free, renew it if it is ours."""
@@ -93,7 +98,7 @@ class MemoryLease:
         if cluster.leader != self.node and not taken:
             cluster.leader, cluster.token = self.node, cluster.token + 1
         leader = (cluster.token, cluster.leader)
-        self._watch.looked(now_us, leader, asked_s=started_s, answered_s=self._clock.monotonic_s())
+        self.watch.looked(now_us, leader, asked_s=started_s, answered_s=self._clock.monotonic_s())
         if taken:
             return Taken(cluster.leader, (cluster.until_us - now_us) / 1_000_000)
         cluster.until_us = now_us + ttl_us
@@ -116,11 +121,15 @@ class MemoryLease:
         """Return the cluster's health calls, fenced by this lease."""
         cluster = self._cluster
         return MemoryHealthCalls(
-            cluster.now_us, pause_s=pause_s, newest_us=cluster.health_calls, rest_s=self._may_call_in_s
+            cluster.now_us,
+            pause_s=pause_s,
+            newest_us=cluster.health_calls,
+            rest_s=self._may_call_in_s,
+            doubt_s=lambda: self.watch.doubt_s(self._clock.monotonic_s()),
         )
 
     def _may_call_in_s(self) -> float | None:
-        return self._watch.rest_s(self._clock.monotonic_s()) if self.holds() else None
+        return self.watch.rest_s(self._clock.monotonic_s()) if self.holds() else None
 
 
 class MemoryNewsBoard:

@@ -44,7 +44,7 @@ class Difference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference; `correlation_id` is empty if it is about totals, `note` says what the sides do not."""
+    """One difference; `note` says what the sides do not. About totals: no `correlation_id`, but their `window`."""
 
     difference: Difference
     processor: str
@@ -52,6 +52,7 @@ class Finding:
     ours: BookEntry | None = None
     theirs: BookEntry | None = None
     note: str = ""
+    window: Window | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +107,15 @@ def differences(ours: BookEntry, theirs: BookEntry) -> list[Difference]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Both sides' books. `processors` are names in the operator's order."""
+
+    ours: RouterBooks
+    theirs: ProcessorBooks
+    processors: tuple[str, ...]
+
+
 class Auditor:
     """Compares books. `processors` are names in the operator's order; slices hold about `slice_rows` each."""
 
@@ -124,8 +134,10 @@ class Auditor:
         self._slice_rows = slice_rows
         self._lookups = lookups
 
-    async def audit(self, window: Window) -> AuditReport:
+    async def audit(self, window: Window, only: Sequence[str] | None = None) -> AuditReport:
         """Compare a window whose end lies in the past, beyond the time an intent needs to be written.
+
+        With the processors that `only` names, by default with all.
 
         Raises:
             BooksUnavailable: if a processor cannot be asked.
@@ -137,15 +149,15 @@ class Auditor:
         report.unresolved_count = sum(total.count for total in unresolved.values())
         ours = await self._ours.summary(window)
         report.unaudited = {name: total for name, total in ours.items() if name not in self._processors}
-        for name in self._processors:
+        for name in self._processors if only is None else only:
             report.processors[name] = ProcessorAudit(
                 ours.get(name, Totals()),
                 await self._theirs.totals(name, window),
                 unresolved.get(name, Totals()),
                 await self._theirs.page(name, Window(window.first_us, window.first_us), None) is not None,
             )
-        comparison = _Comparison(self._ours, self._theirs, report)
-        listed = [name for name in self._processors if report.processors[name].listed]
+        comparison = _Comparison(self._ours, self._theirs, self._processors, report)
+        listed = [name for name, one in report.processors.items() if one.listed]
         if listed:
             async for part in self._slices(window):
                 settled = await self._ours.settled(part)
@@ -165,9 +177,12 @@ class Auditor:
 class _Comparison:
     """One audit's comparing, payment by payment, into a report."""
 
-    def __init__(self, ours: RouterBooks, theirs: ProcessorBooks, report: AuditReport) -> None:
+    def __init__(
+        self, ours: RouterBooks, theirs: ProcessorBooks, processors: Sequence[str], report: AuditReport
+    ) -> None:
         self._ours = ours
         self._theirs = theirs
+        self._processors = processors
         self._report = report
         # No more than there are lookups: each entry took one.
         self._charged_twice: set[str] = set()
@@ -220,7 +235,9 @@ class _Comparison:
             self._differ(name, ours, theirs)
             return
         note = _standing(record)
-        other = await self._elsewhere(name, theirs.correlation_id)
+        other, unread = await self._elsewhere(name, theirs.correlation_id)
+        if unread:
+            note += f"; whether {unread} charged it too is not known, it cannot be asked"
         if other is None:
             self._add(Finding(Difference.MISSING_HERE, name, theirs.correlation_id, None, theirs, note))
         elif theirs.correlation_id not in self._charged_twice:
@@ -238,12 +255,17 @@ class _Comparison:
             self._differ(name, ours, theirs)
         # Else they list it in another slice, where it is found from their side.
 
-    async def _elsewhere(self, name: str, correlation_id: str) -> str | None:
-        """Return another processor that charged a payment too; None when none did."""
-        for other in self._report.processors:
-            if other != name and await self._lookup(other, correlation_id) is not None:
-                return other
-        return None
+    async def _elsewhere(self, name: str, correlation_id: str) -> tuple[str | None, str]:
+        """Return another processor that charged a payment too, None when none did; and who could not be asked."""
+        unread = []
+        for other in self._processors:
+            try:
+                if other != name and await self._lookup(other, correlation_id) is not None:
+                    return other, ""
+            except BooksUnavailable:
+                # Whoever audits that one learns why; what is missing here is missing all the same.
+                unread.append(other)
+        return None, " and ".join(unread)
 
     async def _lookup(self, name: str, correlation_id: str) -> BookEntry | None:
         if self._report.lookups_left <= 0:
@@ -256,7 +278,7 @@ class _Comparison:
         for name, one in self._report.processors.items():
             if not one.totals_agree and name not in self._explained:
                 note = f"ours {_words(one.ours)}, theirs {_words(one.theirs)}"
-                self._add(Finding(Difference.TOTALS, name, note=note))
+                self._add(Finding(Difference.TOTALS, name, note=note, window=self._report.window))
 
 
 def _entry(record: PaymentRecord | None) -> BookEntry | None:

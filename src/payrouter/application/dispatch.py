@@ -145,6 +145,11 @@ class Dispatcher:
         """Attempts out now."""
         return self._in_flight
 
+    @property
+    def unrecorded(self) -> int:
+        """Outcomes that are not durable yet."""
+        return self._recorder.unrecorded
+
     async def _recover(self) -> None:
         while True:
             try:

@@ -160,7 +160,7 @@ class HintTeller:
             if now_s - noted_s < HINT_FRESH_S:
                 await self._tell(processor, up=up)
         now_s = self._clock.monotonic_s()
-        # What was noted while we told of another one may be the first of its processor: it is due at once.
+        # While one was told, another may have come about which nothing was told yet.
         return min((max(0.0, self._next_s.get(one, 0.0) - now_s) for one in self._untold), default=None)
 
     async def _tell(self, processor: str, *, up: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
@@ -28,6 +29,7 @@ from payrouter.bootstrap.engines import Coordination, Engine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from payrouter.ports.clock import Clock
     from payrouter.settings import Settings
 
 OPEN_WITHIN_S = 60.0
@@ -61,12 +63,33 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
         store = PostgresStore(access)
         stack.push_async_callback(store.close)
         await store.open(OPEN_WITHIN_S)
-        rows = PostgresLedger(store)
-        queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled)
+        subscription = Subscription(settings.redis_url, keys.news)
         node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        clock = SystemClock()
-        lease = RedisLease(link, keys, node, clock)
-        news = RedisNewsBoard(link, Subscription(settings.redis_url, keys.news), keys, lease, clock)
+        stores = Stores(link, PostgresLedger(store), subscription)
+        yield await stack.enter_async_context(
+            engine_over(stores, settings, SystemClock(), node, dispatches=dispatches)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Open connections to both stores."""
+
+    link: RedisLink
+    rows: PostgresLedger
+    subscription: Subscription
+
+
+@asynccontextmanager
+async def engine_over(
+    stores: Stores, settings: Settings, clock: Clock, node: str, *, dispatches: bool
+) -> AsyncIterator[Engine]:
+    """Put the engine together. `node` names this process and nobody else, ever."""
+    link, rows, keys = stores.link, stores.rows, Keys(settings.redis_prefix)
+    queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled)
+    lease = RedisLease(link, keys, node, clock)
+    news = RedisNewsBoard(link, stores.subscription, keys, lease, clock)
+    async with AsyncExitStack() as stack:
         if dispatches:
             await queue.join()
             stack.push_async_callback(queue.leave)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from payrouter.domain.window import Window
     from payrouter.ports.books import ProcessorBooks, RouterBooks
     from payrouter.ports.findings import Finding
+    from payrouter.ports.ledger import ChargeWriter
     from payrouter.ports.queue import DeadLetter
     from payrouter.settings import Settings
 
@@ -46,6 +47,10 @@ class Installation(Protocol):
 
     def books(self) -> AbstractAsyncContextManager[RouterBooks]:
         """Give our books, for reading only."""
+        ...
+
+    def charges(self) -> AbstractAsyncContextManager[ChargeWriter]:
+        """Give what writes proven charges into our books, beside a router that runs or alone."""
         ...
 
     async def summary(self, window: Window) -> dict[str, Totals]:

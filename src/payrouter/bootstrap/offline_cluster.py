@@ -6,15 +6,19 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.cluster_books import ClusterBooks
 from payrouter.adapters.cluster_findings import look_at_postgres, look_at_redis
 from payrouter.adapters.postgres.books import open_books
 from payrouter.adapters.postgres.connection import Access
+from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.adapters.postgres.migrate import migrate
 from payrouter.adapters.postgres.server import SCHEMA_VERSION
+from payrouter.adapters.postgres.store import PostgresStore
 from payrouter.adapters.redis.connection import RedisLink
 from payrouter.adapters.redis.dead_letters import find_wrong, retry
 from payrouter.adapters.redis.keys import Keys
+from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.redis.report import living_dispatchers
 from payrouter.adapters.redis.views import count_dead_letters, count_poison, read_letters, read_poison
 from payrouter.bootstrap.offline import DeadLetters
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from payrouter.domain.window import Window
     from payrouter.ports.books import RouterBooks
     from payrouter.ports.findings import Finding
+    from payrouter.ports.ledger import ChargeWriter
     from payrouter.settings import Settings
 
 OPEN_WITHIN_S = 5.0
@@ -61,6 +66,22 @@ class ClusterInstallation:
             open_books(self._settings.postgres_url, within_s=OPEN_WITHIN_S) as settled,
         ):
             yield ClusterBooks(link, self._keys, settled)
+
+    @asynccontextmanager
+    async def charges(self) -> AsyncIterator[ChargeWriter]:
+        """Give what writes proven charges into PostgreSQL and lets Redis go of them; it is no dispatcher."""
+        settings = self._settings
+        access = Access(settings.postgres_url, name="payrouter repairs", trust_settings=settings.allow_unsafe_stores)
+        store = PostgresStore(access, connections=1)
+        async with self._redis() as link:
+            try:
+                await store.open(OPEN_WITHIN_S)
+                rows = PostgresLedger(store)
+                remember = settings.remember_settled
+                queue = RedisQueue(link, self._keys, rows, limit=settings.queue_limit, remember=remember)
+                yield ClusterLedger(queue, rows)
+            finally:
+                await store.close()
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; needs PostgreSQL alone."""

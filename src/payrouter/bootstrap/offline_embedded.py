@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from payrouter.adapters.sqlite.books import SqliteBooks, send_again
 from payrouter.adapters.sqlite.file_report import report_on
 from payrouter.adapters.sqlite.findings import look_at
+from payrouter.adapters.sqlite.repairs import SqliteRepairs
 from payrouter.bootstrap.offline import DeadLetters
 from payrouter.domain.payment import PaymentState
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from payrouter.domain.ledger import Totals
     from payrouter.domain.window import Window
     from payrouter.ports.findings import Finding
+    from payrouter.ports.ledger import ChargeWriter
     from payrouter.settings import Settings
 
 
@@ -32,6 +34,11 @@ class EmbeddedInstallation:
         """Give our books, for reading only."""
         with SqliteBooks(self._path) as books:
             yield books
+
+    @asynccontextmanager
+    async def charges(self) -> AsyncIterator[ChargeWriter]:
+        """Give what writes proven charges into the file, beside a router that has it or alone."""
+        yield SqliteRepairs(self._path)
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; those without any are left out."""

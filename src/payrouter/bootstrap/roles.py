@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from payrouter.domain.window import Window
     from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
+    from payrouter.ports.gateway import ProcessorGateway
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
     from payrouter.settings import Settings
@@ -123,8 +124,10 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
     """
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
-        running = await stack.enter_async_context(_dispatching(settings, events, engine))
-        acceptor = await stack.enter_async_context(_accepting(engine, events, running.dispatcher.wake))
+        running = await stack.enter_async_context(
+            dispatching(settings, events, engine, SystemClock(), http_gateway(settings))
+        )
+        acceptor = await stack.enter_async_context(accepting(engine, events, running.dispatcher.wake))
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, running.dispatcher, running.boards,
@@ -140,9 +143,19 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
         StoreError: if the engine cannot be used.
     """
     _require_cluster(settings, "api")
-    async with opened_engine(settings, dispatches=False) as engine, _accepting(engine, events, _nobody) as acceptor:
+    async with (
+        opened_engine(settings, dispatches=False) as engine,
+        intake(settings, events, engine, SystemClock()) as running,
+    ):
+        yield running
+
+
+@asynccontextmanager
+async def intake(settings: Settings, events: EventSink, engine: Engine, clock: Clock) -> AsyncIterator[Intake]:
+    """Accept payments into an engine that dispatchers elsewhere work on."""
+    async with accepting(engine, events, _nobody) as acceptor:
         yield Intake(
-            settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
+            settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge,
         )  # fmt: skip
 
@@ -156,7 +169,10 @@ async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIter
         StoreError: if the engine cannot be used.
     """
     _require_cluster(settings, "dispatcher")
-    async with opened_engine(settings, dispatches=True) as engine, _dispatching(settings, events, engine) as running:
+    async with (
+        opened_engine(settings, dispatches=True) as engine,
+        dispatching(settings, events, engine, SystemClock(), http_gateway(settings)) as running,
+    ):
         yield running
 
 
@@ -174,8 +190,23 @@ def _nobody() -> None:
     """Dispatchers in other processes look by themselves."""
 
 
+def http_gateway(settings: Settings) -> HttpGateway:
+    """Return the way to the processors that the settings name."""
+    return HttpGateway(
+        settings.processors,
+        attempt_timeout_s=settings.attempt_timeout_s,
+        connections=connections_per_processor(settings),
+    )
+
+
+def connections_per_processor(settings: Settings) -> int:
+    """Return how many connections a dispatcher may have: repeats of pinned payments may exceed the limit by a few."""
+    return settings.max_in_flight + 16
+
+
 @asynccontextmanager
-async def _accepting(engine: Engine, events: EventSink, wake: Callable[[], None]) -> AsyncIterator[Acceptor]:
+async def accepting(engine: Engine, events: EventSink, wake: Callable[[], None]) -> AsyncIterator[Acceptor]:
+    """Accept payments into an engine; `wake` is called when something new came."""
     acceptor = Acceptor(engine.queue, events, wake)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(acceptor.run())
@@ -183,15 +214,15 @@ async def _accepting(engine: Engine, events: EventSink, wake: Callable[[], None]
         running.cancel()
 
 
-def _in_step(
+def _in_step(  # noqa: PLR0913 - what is kept in step
     together: Coordination,
     dispatcher: Dispatcher,
     boards: dict[str, ProcessorBoard],
     poller: HealthPoller,
+    clock: Clock,
     events: EventSink,
 ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
     """Return what keeps a dispatcher in step with the others: the contest for the lead, and their news."""
-    clock = SystemClock()
     leadership = Leadership(together.lease, partial(poller.run, boards), together.node, clock, events)
 
     def purged(before_s: float) -> None:
@@ -211,20 +242,16 @@ def _in_step(
 
 
 @asynccontextmanager
-async def _dispatching(settings: Settings, events: EventSink, engine: Engine) -> AsyncIterator[Dispatching]:
-    clock = SystemClock()
+async def dispatching(
+    settings: Settings, events: EventSink, engine: Engine, clock: Clock, gateway: ProcessorGateway
+) -> AsyncIterator[Dispatching]:
+    """Dispatch what is in an engine; at the end let what is in flight finish, within the stop bound."""
     boards = {
         one.name: ProcessorBoard(
             one, latency_ceiling_ms=settings.latency_ceiling_ms, limiter=Limiter(most=settings.max_in_flight)
         )
         for one in by_fee(settings.processors)
     }
-    gateway = HttpGateway(
-        settings.processors,
-        attempt_timeout_s=settings.attempt_timeout_s,
-        # Repeats of pinned payments may exceed the limit by a few.
-        connections=settings.max_in_flight + 16,
-    )
     together = engine.coordination
     teller = HintTeller(together.news, boards, clock, events) if together is not None else None
     ports = Ports(engine.queue, engine.ledger, gateway, clock, teller or events)
@@ -237,7 +264,7 @@ async def _dispatching(settings: Settings, events: EventSink, engine: Engine) ->
         poller = HealthPoller(
             gateway, engine.health_calls, clock, events, dispatcher.wake, post=together.news.post_report
         )
-        work += [teller.run, *_in_step(together, dispatcher, boards, poller, events)]
+        work += [teller.run, *_in_step(together, dispatcher, boards, poller, clock, events)]
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one()) for one in work]

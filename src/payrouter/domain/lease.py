@@ -52,10 +52,12 @@ class KeeperWatch:
     """Watches the keeper of leases and health calls from a node: has its clock jumped ahead, has it lost its data?
 
     Then its word that the last health call was long ago is worth nothing for a while (I8). Every node looks each time
-    it tries for the lease, so that it knows when its turn to lead comes.
+    it tries for the lease, so that it knows when its turn to lead comes. Before the first look nobody knows: perhaps
+    its clock jumped just then. `watched_from_s` is when the first look was, in our monotonic seconds.
     """
 
     _doubted_s: float = float("-inf")
+    watched_from_s: float = float("inf")
     _leader: tuple[int, str] = (0, "")
     _their_us: int | None = None
     _asked_s: float = 0.0
@@ -68,8 +70,13 @@ class KeeperWatch:
             forgot = leader[0] < self._leader[0] or (leader[0] == self._leader[0] and leader != self._leader)
             if jumped or forgot:
                 self._doubted_s = answered_s
+        self.watched_from_s = min(self.watched_from_s, answered_s)
         self._their_us, self._leader, self._asked_s = their_us, leader, asked_s
 
     def rest_s(self, now_s: float) -> float:
         """Return for how long a node must not make a health call, whatever the keeper says; 0.0 for not at all."""
         return max(0.0, self._doubted_s + CALL_PAUSE_S + LEAVES_WITHIN_S - now_s)
+
+    def doubt_s(self, now_s: float) -> float:
+        """Return for how long the keeper's word on when a call was made is not to be trusted; that there was none, is."""
+        return max(0.0, self.watched_from_s + CALL_PAUSE_S + LEAVES_WITHIN_S - now_s)

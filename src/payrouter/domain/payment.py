@@ -57,6 +57,7 @@ class PaymentEvent(StrEnum):
     INVALID = "invalid"
     RETRIED = "retried by an operator"
     RETRIED_WHILE_PINNED = "retried by an operator, an earlier attempt unresolved"
+    PROVEN = "charge proven by the processor's record"
 
 
 _S, _E = PaymentState, PaymentEvent
@@ -74,6 +75,10 @@ TRANSITIONS: dict[tuple[PaymentState, PaymentEvent], PaymentState] = {
     # A dead letter keeps its pin: sending it again repeats the same attempt.
     (_S.PINNED, _E.INVALID): _S.DEAD_LETTER,
     (_S.DEAD_LETTER, _E.RETRIED): _S.QUEUED,
+    # Only one that keeps its pin: without, no charge can be of its attempt.
+    (_S.DEAD_LETTER, _E.CHARGED): _S.SETTLED,
+    # The intent was lost (a store that does not sync every write), the charge was not.
+    (_S.QUEUED, _E.PROVEN): _S.SETTLED,
     (_S.DEAD_LETTER, _E.RETRIED_WHILE_PINNED): _S.PINNED,
 }
 """Every allowed step; what is not here cannot happen. `docs/states.md` draws it."""

@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     RATIO = "ratio"
     WAIT_CHEAPEST = "wait-cheapest"
     WAIT_ALL = "wait-all"
+    PROVEN = "proven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Reason:
 
     `age_s` is how old the payment was; `passed_over` names processors and their standing, cheapest first: those
     cheaper than the one this is about (none when it is the cheapest), or, for `LEAST_BAD` and `WAIT_ALL`, which
-    weigh them all, every other one.
+    weigh them all, every other one. Nobody decided what is `PROVEN`; of it only `age_s` is known.
     """
 
     code: ReasonCode
@@ -67,6 +68,8 @@ class Reason:
 
     def in_words(self, processor: str) -> str:
         """Return the choice as a sentence for people."""
+        if self.code is ReasonCode.PROVEN:
+            return f"{processor} {_WORDS[self.code]}: found {self.age_s:.1f} s after the payment was accepted"
         others = ", ".join(f"{name} was {standing}" for name, standing in self.passed_over)
         numbers = (
             f"expected {self.expected_ms:.0f} ms with {self.in_flight} of {self.limit} permits in use, "
@@ -86,6 +89,7 @@ _WORDS = {
     ReasonCode.RATIO: "was chosen by the latency ratio ({others})",
     ReasonCode.WAIT_CHEAPEST: "is worth waiting for ({others})",
     ReasonCode.WAIT_ALL: "is as unusable as all others ({others})",
+    ReasonCode.PROVEN: "had charged it already, as its own record shows",
 }
 
 _WEIGHS_ALL = {ReasonCode.LEAST_BAD, ReasonCode.WAIT_ALL}

@@ -11,17 +11,35 @@ if TYPE_CHECKING:
     from payrouter.domain.window import Window
 
 
-class Ledger(Protocol):
-    """Settled payments. Idempotent on the correlationId."""
+class ChargeWriter(Protocol):
+    """Writes charges. Idempotent on the correlationId. Receipts do not matter: a charge is a fact, whoever tells."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Write charges; False where the payment was settled before or is no longer known.
+        """Write charges whose attempts stand, in the dead letters too.
+
+        False where the payment was settled before, is no longer known, or has another attempt or none.
 
         Raises:
             StoreUnavailable: nothing of the batch was written; repeat it.
             StoreUncertain: all or nothing of it was written; repeat it. It says False then of what had been.
         """
         ...
+
+    async def settle_waiting(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write charges of payments that wait and of which no attempt stands; for one that a processor's record proves.
+
+        Fenced against `begin` by the payment itself: either the attempt somebody begins finds it gone, or this
+        finds the attempt and says False. False as well where the amount differs.
+
+        Raises:
+            StoreUnavailable: a payment of the batch waits as before, or is a dead letter with this attempt, which
+                nobody sends and `settle` settles; or it is settled.
+        """
+        ...
+
+
+class Ledger(ChargeWriter, Protocol):
+    """Settled payments."""
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals by processor name; every processor with a settled payment in the window is in it."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "bench" / "schedule.js"
 _TRACE_SLICE_S = 5
+_SAYS_NOTHING = (0, 502, 503, 504)
 
 
 class LoadError(Exception):
@@ -48,14 +49,18 @@ class Console:
         return sum(last + 1 for last in self.last.values())
 
     def ids(self, salt: int) -> tuple[set[str], set[str]]:
-        """Return the ids of the accepted payments, and of those that were never answered."""
+        """Return the ids of the accepted payments, and of those whose clients cannot know: they ask again with that id.
+
+        No answer says nothing; nor does a 503 that came because an answer within the router got lost, nor what a
+        balancer says of a router that is not there.
+        """
         accepted = {
             payment_id(salt, user, number)
             for user, last in self.last.items()
             for number in range(last + 1)
             if (user, number) not in self.refused
         }
-        silent = {payment_id(salt, *which) for which, status in self.refused.items() if status == 0}
+        silent = {payment_id(salt, *which) for which, status in self.refused.items() if status in _SAYS_NOTHING}
         return accepted, silent
 
 

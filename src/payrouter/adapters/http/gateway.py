@@ -44,15 +44,25 @@ _decode_health = msgspec.json.Decoder(_HealthBody).decode
 
 
 class HttpGateway:
-    """Speaks to every processor. An attempt without an answer after `attempt_timeout_s` is Unknown."""
+    """Speaks to every processor. An attempt without an answer after `attempt_timeout_s` is Unknown.
 
-    def __init__(self, processors: tuple[Processor, ...], *, attempt_timeout_s: float, connections: int) -> None:
+    `pool` makes the connections to one address.
+    """
+
+    def __init__(
+        self,
+        processors: tuple[Processor, ...],
+        *,
+        attempt_timeout_s: float,
+        connections: int,
+        pool: Callable[[str, PoolLimits], HttpPool] = HttpPool,
+    ) -> None:
         self._attempt_timeout_s = attempt_timeout_s
-        self._pools = {one.name: HttpPool(one.url, PoolLimits(connections=connections)) for one in processors}
+        self._pools = {one.name: pool(one.url, PoolLimits(connections=connections)) for one in processors}
         # Health calls may be held for seconds: they have their own connection. One that cannot be opened soon is
         # not used: a call that left late could come too close to the next one, perhaps of another process (I8).
         limits = PoolLimits(connections=1, connect_s=LEAVES_WITHIN_S * 0.75)
-        self._health_pools = {one.name: HttpPool(one.url, limits) for one in processors}
+        self._health_pools = {one.name: pool(one.url, limits) for one in processors}
         self._payment_heads = {
             name: pool.head("POST", "/payments", (("Content-Type", "application/json"),)) + b"Content-Length: "
             for name, pool in self._pools.items()

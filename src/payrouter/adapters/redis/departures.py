@@ -10,9 +10,10 @@ from payrouter.adapters.redis.keys import GROUP, Keys
 from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.views import read_stored
-from payrouter.adapters.rows import read_failure_lines, to_blob
+from payrouter.adapters.rows import read_failure_lines, to_blob, write_failure
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.payment import PaymentState
+from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.payment import PaymentEvent, PaymentState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from payrouter.adapters.redis.connection import RedisLink
     from payrouter.adapters.redis.holdings import Claim, Holdings
     from payrouter.domain.attempt import Intent
-    from payrouter.domain.ledger import AttemptRecord, Settlement
+    from payrouter.domain.ledger import Settlement
 
     Standing = tuple[int, tuple[AttemptRecord, ...]]
 
@@ -29,6 +30,8 @@ LEAVE_AT_ONCE = 128
 
 _log = logging.getLogger("payrouter")
 _SETTLED = load_script("common", "settled")
+_SET_PROVEN = load_script("common", "set_proven")
+_PROVEN = "its record shows the charge; payrouter audit --repair settles it"
 
 
 class Departures:
@@ -42,7 +45,7 @@ class Departures:
         self._keys = keys
         self._holdings = holdings
         self._remember = remember
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, None] = {}
 
     async def standing(self, settlements: Sequence[Settlement]) -> list[Standing | None]:
         """Return attempts made and failures kept of each charge that may be written, None for those that may not.
@@ -72,9 +75,39 @@ class Departures:
         delivery = intent.delivery
         return (delivery.attempts + 1, ()) if self._holdings.gave(delivery.receipt) else None
 
+    async def take_waiting(self, settlements: Sequence[Settlement]) -> list[Standing | None]:
+        """Let nobody begin waiting payments that were charged; return the same as `standing`.
+
+        Until they are settled they are dead letters with this attempt, where an operator sees them.
+        """
+        found: list[Standing | None] = [None] * len(settlements)
+        args: list[bytes | str | int] = [GROUP]
+        taking: dict[int, Standing] = {}
+        blobs = [to_blob(one.intent.delivery.correlation_id) for one in settlements]
+        stored = await read_stored(self._link, self._keys, blobs)
+        for index, (blob, (before, failures)) in enumerate(zip(blobs, stored, strict=True)):
+            settlement, record = settlements[index], decode_or_none(before)
+            intent = settlement.intent
+            if record is None or record.state is not PaymentState.QUEUED:
+                continue
+            if record.amount_minor != intent.delivery.amount_minor or blob in args:
+                continue
+            begun = record.begun(intent.processor, intent.requested_us, intent.reason)
+            told = AttemptRecord(settlement.settled_us, intent.processor, PaymentEvent.PROVEN.value, _PROVEN)
+            after = begun.moved(PaymentState.DEAD_LETTER, forget=False).encode()
+            args += (blob, before, after, write_failure(told))
+            taking[index] = (begun.attempts, read_failure_lines(failures))
+        if taking:
+            keys = self._keys
+            names = [keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
+            digits = await self._link.eval(_SET_PROVEN, names, args)
+            for (index, standing), digit in zip(taking.items(), digits, strict=True):
+                found[index] = standing if digit == ord("1") else None
+        return found
+
     async def let_go(self, correlation_ids: Iterable[str]) -> None:
         """Remove payments that are in the ledger, whoever holds them. With Redis away this is made up for later."""
-        self._leaving.update(correlation_ids)
+        self._leaving.update(dict.fromkeys(correlation_ids))
         try:
             await self.make_up()
         except StoreUnavailable as error:
@@ -102,7 +135,7 @@ class Departures:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))
             await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
             for correlation_id in leaving:
-                self._leaving.discard(correlation_id)
+                self._leaving.pop(correlation_id, None)
                 self._holdings.settled(correlation_id)
 
     def forget(self) -> None:

@@ -35,8 +35,9 @@ class RedisHealthCalls:
         rest_s = lease.rest_s()
         if rest_s:
             return rest_s
+        doubt_us = round(lease.doubt_s() * 1_000_000)
         wait_us = await self._link.eval(
-            _RESERVE, self._keys, [lease.node, lease.token, processor, self._pause_us, leaves_us]
+            _RESERVE, self._keys, [lease.node, lease.token, processor, self._pause_us, leaves_us, doubt_us]
         )
         return RENEW_EVERY_S if wait_us < 0 else wait_us / 1_000_000
 

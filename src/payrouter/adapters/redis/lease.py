@@ -31,7 +31,7 @@ class RedisLease:
         self._keys = keys
         self._clock = clock
         self._ttl_s = ttl_s
-        self._watch = KeeperWatch()
+        self.watch = KeeperWatch()
         self.node = node
         self.token = 0
         """Of our newest term; 0 before the first. Redis decides whether it still counts."""
@@ -43,7 +43,7 @@ class RedisLease:
             _LEASE, [self._keys.leader], [self.node, round(self._ttl_s * 1_000_000)]
         )
         leader = self.node if won else taken[0].decode()
-        self._watch.looked(their_us, (token, leader), asked_s=asked_s, answered_s=self._clock.monotonic_s())
+        self.watch.looked(their_us, (token, leader), asked_s=asked_s, answered_s=self._clock.monotonic_s())
         if not won:
             return Taken(leader, taken[1] / 1_000_000)
         self.token = token
@@ -51,7 +51,11 @@ class RedisLease:
 
     def rest_s(self) -> float:
         """Return for how long Redis cannot be believed that a health call was long ago; 0.0 when it can."""
-        return self._watch.rest_s(self._clock.monotonic_s())
+        return self.watch.rest_s(self._clock.monotonic_s())
+
+    def doubt_s(self) -> float:
+        """Return for how long Redis cannot be believed *when* a health call was made: we have not watched its clock."""
+        return self.watch.doubt_s(self._clock.monotonic_s())
 
     async def release(self) -> None:
         """Give it up, so that another node can have it at once."""

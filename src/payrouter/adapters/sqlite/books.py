@@ -47,7 +47,7 @@ class SqliteBooks:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = _open(path, read_only=True)
+        self._connection = open_existing(path, read_only=True)
 
     def __enter__(self) -> SqliteBooks:
         return self
@@ -107,7 +107,13 @@ class SqliteBooks:
             with translated(self._path):
                 return read()
 
-        return await asyncio.to_thread(translating)
+        reading = asyncio.ensure_future(asyncio.to_thread(translating))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # The thread reads on, and whoever gave up is about to close the connection.
+            await asyncio.wait([reading])
+            raise
 
     def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[Any]:
         with translated(self._path):
@@ -122,7 +128,7 @@ def send_again(path: Path, correlation_ids: Sequence[str] | None) -> int:
     Raises:
         InvalidInput: if one of them is no dead letter; says what it is instead.
     """
-    with closing(_open(path, read_only=False)) as connection, translated(path):
+    with closing(open_existing(path, read_only=False)) as connection, translated(path):
         connection.execute("BEGIN IMMEDIATE")
         wrong = [finding for one in correlation_ids or () if (finding := _no_dead_letter(connection, one))]
         if wrong:
@@ -141,7 +147,7 @@ def _no_dead_letter(connection: sqlite3.Connection, correlation_id: str) -> str 
     return None if state is PaymentState.DEAD_LETTER else f"  - {correlation_id} is {state.label}"
 
 
-def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
+def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open an existing file of ours.
 
     Raises:

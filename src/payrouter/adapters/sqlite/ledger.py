@@ -12,7 +12,7 @@ from payrouter.domain.window import ROLLUP_SHIFTS, Cover, Window, cover
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from payrouter.adapters.sqlite.queue import SqliteQueue
     from payrouter.adapters.sqlite.rows import ProcessorIds
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from payrouter.domain.ledger import Settlement
 
 # The instant is part of the condition: an answer to an attempt from before a purge settles nothing new.
+# A dead letter without a pin has none.
 _SETTLE = (
     "UPDATE payment SET state = 3, settled_us = ?, latency_us = ? "
-    "WHERE id = ? AND state IN (1, 2) AND processor = ? AND requested_us = ?"
+    "WHERE id = ? AND state IN (1, 2, 4) AND processor = ? AND requested_us = ?"
 )
+# `begin` has the same condition on the state, and one transaction at a time writes: never both.
+_SETTLE_WAITING = (
+    "UPDATE payment SET state = 3, settled_us = ?, latency_us = ?, processor = ?, requested_us = ?, reason = ?, "
+    "attempts = attempts + 1 WHERE id = ? AND state = 0 AND amount = ?"
+)
+_IS_SETTLED = "SELECT 1 FROM payment WHERE id = ? AND state = 3"
 _ROLL_UP = (
     "INSERT INTO rollup (shift, bucket, processor, count, amount) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET count = count + excluded.count, amount = amount + excluded.amount"
@@ -51,32 +58,25 @@ class SqliteLedger:
         self._queue = queue
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Write charges; False where the payment was settled before or is no longer known."""
+        """Write charges whose attempts stand; False where there is no such attempt, as it was settled before."""
+
+        def work(connection: sqlite3.Connection) -> tuple[list[bool], list[str]]:
+            written = settle(connection, self._processors.by_name, settlements)
+            return written, _over(connection, settlements, written)
+
+        written, _ = await self._store.submit(work, lambda outcome: self._queue.settled(outcome[1]))
+        return written
+
+    async def settle_waiting(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write charges of payments that wait and of which no attempt stands."""
 
         def committed(written: list[bool]) -> None:
             new = (one for one, done in zip(settlements, written, strict=True) if done)
-            self._queue.settled(one.intent.delivery.correlation_id for one in new)
+            self._queue.settled_waiting({one.intent.delivery.correlation_id for one in new})
 
-        return await self._store.submit(lambda connection: self._settle(connection, settlements), committed)
-
-    def _settle(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> list[bool]:
-        ids, execute = self._processors.by_name, connection.execute
-        totals: defaultdict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
-        written: list[bool] = []
-        for settlement in settlements:
-            intent = settlement.intent
-            processor, requested_us = ids[intent.processor], intent.requested_us
-            blob = to_blob(intent.delivery.correlation_id)
-            latency_us = int(settlement.latency_ms * 1000)
-            done = execute(_SETTLE, (settlement.settled_us, latency_us, blob, processor, requested_us)).rowcount == 1
-            written.append(done)
-            if done:
-                for shift in ROLLUP_SHIFTS:
-                    total = totals[shift, requested_us >> shift, processor]
-                    total[0] += 1
-                    total[1] += intent.delivery.amount_minor
-        connection.executemany(_ROLL_UP, [(*key, count, amount) for key, (count, amount) in totals.items()])
-        return written
+        return await self._store.submit(
+            lambda connection: settle_waiting(connection, self._processors.by_name, settlements), committed
+        )
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals by processor name; every processor with a settled payment in the window is in it.
@@ -88,6 +88,65 @@ class SqliteLedger:
     async def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return what is known of a payment, settled or not."""
         return read_payment(self._store.connection, correlation_id)
+
+
+def settle(
+    connection: sqlite3.Connection, processors: Mapping[str, int], settlements: Sequence[Settlement]
+) -> list[bool]:
+    """Write charges whose attempts stand, inside the caller's transaction; `processors` are numbers by name."""
+    written: list[bool] = []
+    for one in settlements:
+        intent = one.intent
+        where = (to_blob(intent.delivery.correlation_id), processors[intent.processor], intent.requested_us)
+        written.append(connection.execute(_SETTLE, (one.settled_us, _latency_us(one), *where)).rowcount == 1)
+    _roll_up(connection, processors, settlements, written)
+    return written
+
+
+def settle_waiting(
+    connection: sqlite3.Connection, processors: Mapping[str, int], settlements: Sequence[Settlement]
+) -> list[bool]:
+    """Write charges of payments that wait, inside the caller's transaction; `processors` are numbers by name."""
+    written: list[bool] = []
+    for one in settlements:
+        intent, delivery = one.intent, one.intent.delivery
+        attempt = (processors[intent.processor], intent.requested_us, intent.reason)
+        where = (to_blob(delivery.correlation_id), delivery.amount_minor)
+        values = (one.settled_us, _latency_us(one), *attempt, *where)
+        written.append(connection.execute(_SETTLE_WAITING, values).rowcount == 1)
+    _roll_up(connection, processors, settlements, written)
+    return written
+
+
+def _latency_us(settlement: Settlement) -> int:
+    return int(settlement.latency_ms * 1000)
+
+
+def _roll_up(
+    connection: sqlite3.Connection,
+    processors: Mapping[str, int],
+    settlements: Sequence[Settlement],
+    written: Sequence[bool],
+) -> None:
+    totals: defaultdict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
+    for settlement, done in zip(settlements, written, strict=True):
+        if done:
+            intent = settlement.intent
+            for shift in ROLLUP_SHIFTS:
+                total = totals[shift, intent.requested_us >> shift, processors[intent.processor]]
+                total[0] += 1
+                total[1] += intent.delivery.amount_minor
+    connection.executemany(_ROLL_UP, [(*key, count, amount) for key, (count, amount) in totals.items()])
+
+
+def _over(connection: sqlite3.Connection, settlements: Sequence[Settlement], written: Sequence[bool]) -> list[str]:
+    """Return the payments that are settled: now, or before by somebody else who writes to the file."""
+    ids = [one.intent.delivery.correlation_id for one in settlements]
+    return [
+        one
+        for one, done in zip(ids, written, strict=True)
+        if done or connection.execute(_IS_SETTLED, (to_blob(one),)).fetchone()
+    ]
 
 
 def read_summary(connection: sqlite3.Connection, window: Window) -> dict[str, Totals]:

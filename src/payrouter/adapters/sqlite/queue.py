@@ -21,6 +21,7 @@ from payrouter.ports.queue import Acceptance, Backlog, DeadLetter
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from payrouter.adapters.sqlite.rows import ProcessorIds
     from payrouter.adapters.sqlite.store import SqliteStore
@@ -45,6 +46,7 @@ _DEAD_LETTERS = (
     "LEFT JOIN processor ON processor.id = payment.processor WHERE state = 4 AND state <> 3 ORDER BY seq LIMIT ?"
 )
 _CONCLUDE = "UPDATE payment SET state = ?, failures = ? WHERE seq = ?"
+_IS_SETTLED = "SELECT 1 FROM payment WHERE seq = ? AND state = 3"
 _FORGET = "UPDATE payment SET processor = NULL, requested_us = NULL, reason = NULL WHERE seq = ?"
 _ORPHANS = (
     "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
@@ -182,22 +184,25 @@ class SqliteQueue:
 
     async def begin(self, intents: Sequence[Intent]) -> list[bool]:
         """Write intents before they are sent. False where the receipt is stale or an intent already stands."""
-        return await self._store.submit(lambda connection: self._begin(connection, intents), self._begun)
+        written, _ = await self._store.submit(lambda connection: self._begin(connection, intents), self._begun)
+        return written
 
-    def _begin(self, connection: sqlite3.Connection, intents: Sequence[Intent]) -> list[bool]:
+    def _begin(self, connection: sqlite3.Connection, intents: Sequence[Intent]) -> tuple[list[bool], list[str]]:
         written: list[bool] = []
+        settled: list[str] = []
         ids, execute = self._processors.by_name, connection.execute
         for intent in intents:
             claim = self._held(intent.delivery)
-            written.append(
-                claim is not None
-                and execute(_BEGIN, (ids[intent.processor], intent.requested_us, intent.reason, claim.row[0])).rowcount
-                == 1
-            )
-        return written
+            values = (ids[intent.processor], intent.requested_us, intent.reason)
+            written.append(claim is not None and execute(_BEGIN, (*values, claim.row[0])).rowcount == 1)
+            if claim is not None and not written[-1] and execute(_IS_SETTLED, (claim.row[0],)).fetchone():
+                settled.append(intent.delivery.correlation_id)
+        return written, settled
 
-    def _begun(self, written: list[bool]) -> None:
+    def _begun(self, outcome: tuple[list[bool], list[str]]) -> None:
+        written, settled = outcome
         self._count -= sum(written)
+        self.settled(settled)
 
     async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
         """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says."""
@@ -214,6 +219,9 @@ class SqliteQueue:
                 continue
             seq = claim.row[0]
             row = connection.execute("SELECT state, attempts, failures FROM payment WHERE seq = ?", (seq,)).fetchone()
+            if row is not None and row[0] == PaymentState.SETTLED:
+                # By somebody else who writes to the file, on the processor's word.
+                moved.append((intent.delivery, PaymentState.SETTLED, row[1]))
             if row is None or row[0] not in (PaymentState.ATTEMPTING, PaymentState.PINNED):
                 continue
             # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
@@ -232,8 +240,8 @@ class SqliteQueue:
         for delivery, state, attempts in moved:
             if state is PaymentState.PINNED:
                 continue
-            claim = self._claims.pop(delivery.correlation_id)
-            if state is PaymentState.QUEUED:
+            claim = self._claims.pop(delivery.correlation_id, None)
+            if claim is not None and state is PaymentState.QUEUED:
                 heapq.heappush(self._returned, (*claim.row[:4], attempts))
                 self._count += 1
 
@@ -241,6 +249,15 @@ class SqliteQueue:
         """Let go of payments the ledger has now, whoever holds them."""
         for correlation_id in correlation_ids:
             self._claims.pop(correlation_id, None)
+
+    def settled_waiting(self, correlation_ids: AbstractSet[str]) -> None:
+        """Let go of payments that were waiting, claimed or not, and that the ledger has now."""
+        self.settled(correlation_ids)
+        self._count -= len(correlation_ids)
+        blobs = {to_blob(one) for one in correlation_ids}
+        self._ready = deque(row for row in self._ready if row[1] not in blobs)
+        self._returned = [row for row in self._returned if row[1] not in blobs]
+        heapq.heapify(self._returned)
 
     async def orphans(self) -> list[Intent]:
         """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from payrouter.adapters.http.message import STATUS_LINES
-from payrouter.domain.errors import InvalidInput, StoreUnavailable
+from payrouter.domain.errors import InvalidInput, StoreUnavailable, StoreUncertain
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import Payment, parse_correlation_id
@@ -135,6 +135,9 @@ class Api:
             )
         elif result is Acceptance.FULL:
             detail = f"{self._router.queue_limit} payments are waiting, which is the limit; try again later"
+            _problem(reply, 503, detail, headers=RETRY_AFTER)
+        elif isinstance(result, StoreUncertain):
+            detail = f"it is not known whether the payment was accepted ({result}); send it again with the same id"
             _problem(reply, 503, detail, headers=RETRY_AFTER)
         else:
             detail = f"the payment cannot be made durable just now and was not accepted ({result}); try again later"

@@ -2,187 +2,159 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from payrouter.adapters.clock import SystemClock
-from payrouter.application.audit import KEPT, Auditor, AuditReport, Finding
+from payrouter.application.audit import Auditor, AuditReport, Books
+from payrouter.application.repair import Repair, Repairer, RepairReport
 from payrouter.bootstrap import installation, processor_books
-from payrouter.domain.money import format_minor
-from payrouter.domain.window import Window, format_instant
-from payrouter.entrypoints.cli.common import (
-    FromOption,
-    JsonOption,
-    ToOption,
-    print_json,
-    terminal,
-    window_between,
-    window_in_words,
-    window_json,
-)
-from payrouter.entrypoints.cli.plain import settings_in_force
-from payrouter.entrypoints.numbers import money
+from payrouter.domain.errors import StoreError
+from payrouter.domain.window import Window
+from payrouter.entrypoints.cli.audit_follow import Pace, follow
+from payrouter.entrypoints.cli.audit_report import repair_in_words, repair_json, report_json, show, show_repairs
+from payrouter.entrypoints.cli.common import FromOption, JsonOption, ToOption, print_json, terminal, window_between
+from payrouter.entrypoints.cli.plain import say, settings_in_force
 from payrouter.entrypoints.running import run_async
+from payrouter.ports.books import BooksUnavailable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Coroutine
 
-    from payrouter.domain.ledger import Totals
-    from payrouter.ports.books import BookEntry
     from payrouter.settings import Settings
 
-CLOSED_AFTER_US = 2_000_000
+CLOSED_AFTER_S = 2.0
 """A window counts as closed this long after its end: every intent of it has been written by then."""
 
-SHOWN = 50
+FOLLOWED_AFTER_S = 30.0
+"""With --follow it is longer: attempts under way should have come to an end too, or each would be told as missing."""
+
+EVERY_S = 10.0
+COULD_NOT_COMPARE = 2
 
 
-def audit(*, from_text: FromOption = None, to_text: ToOption = None, as_json: JsonOption = False) -> None:
+@dataclass(slots=True)
+class _Audited:
+    """What stands after the repairs, if there were any, and what they were."""
+
+    report: AuditReport
+    repaired: RepairReport = field(default_factory=RepairReport)
+    repairs: list[Repair] = field(default_factory=list)
+
+
+def audit(  # noqa: PLR0913 - the command's options
+    *,
+    from_text: FromOption = None,
+    to_text: ToOption = None,
+    follow_on: Annotated[
+        bool, typer.Option("--follow", help="Go on until Ctrl-C: compare windows as they close, tell what is new.")
+    ] = False,
+    every_s: Annotated[
+        float | None,
+        typer.Option("--every", metavar="SECONDS", min=0.1, help="With --follow: pause between passes (10)."),
+    ] = None,
+    settle_for_s: Annotated[
+        float | None,
+        typer.Option(
+            "--settle-for", metavar="SECONDS", min=2.0, help="Compare what is so old (2, with --follow 30) or older."
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Settle what a processor's own record proves was charged.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: only say what would be done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Compare our books with every processor's own: totals, and each payment where one lists them.
 
     Works while a router runs and when none does. Without --to, or with a later one, all up to two seconds
-    ago is compared. Exit code 0 when the books agree, 1 when they do not or a processor cannot be asked.
+    ago is compared.
+
+    --follow goes on: each pass compares what has closed since, names each difference once, and says when it is
+    none any more; it looks back too, as a processor may charge late. A processor that cannot be read is said and
+    asked again, and what it missed stays due. With --json, one object per line.
+
+    --repair settles payments that a processor's own record proves were charged: same id, amount and instant as
+    our unresolved attempt there; or same id and amount for one that waits here without an attempt, and that no
+    other processor has. It sends no payment, ever: what is missing there is not charged again, and all other
+    differences are only told.
+
+    Exit code 0 when the books agree, 1 when differences stand, 2 when something could not be compared.
 
     Example: `payrouter audit --from 2026-01-31T00:00:00Z --json`
+
+    Example: `payrouter audit --follow --every 60 --settle-for 120`
+
+    Example: `payrouter audit --repair --dry-run`, and then without `--dry-run`
     """
     window = window_between(from_text, to_text)
-    closed_us = SystemClock().now_us() - CLOSED_AFTER_US
+    if dry_run and not repair:
+        raise typer.BadParameter("--dry-run is for --repair")
+    if follow_on and to_text is not None:
+        raise typer.BadParameter("--follow has no end: leave out --to")
+    if every_s is not None and not follow_on:
+        raise typer.BadParameter("--every is for --follow")
+    settle_for_s = settle_for_s or (FOLLOWED_AFTER_S if follow_on else CLOSED_AFTER_S)
+    if follow_on:
+        pace = Pace(window.first_us, every_s or EVERY_S, settle_for_s)
+        work = follow(settings_in_force(), pace, repair=repair, dry_run=dry_run, as_json=as_json)
+        raise typer.Exit(_ended(work))
+    closed_us = SystemClock().now_us() - round(settle_for_s * 1_000_000)
     window = Window(window.first_us, min(window.last_us, closed_us))
     if window.first_us > window.last_us:
-        raise typer.BadParameter(f"--from must lie at least 2 s in the past, got {from_text}")
-    report = run_async(_audit(settings_in_force(), window))
+        raise typer.BadParameter(f"--from must lie at least {settle_for_s:g} s in the past, got {from_text}")
+    raise typer.Exit(_ended(_once(settings_in_force(), window, repair=repair, dry_run=dry_run, as_json=as_json)))
+
+
+def _ended(work: Coroutine[Any, Any, int]) -> int:
+    """Run an audit and return its exit code."""
+    try:
+        return run_async(work)
+    except (BooksUnavailable, StoreError) as error:
+        say(f"payrouter: {error}")
+        return COULD_NOT_COMPARE
+
+
+async def _once(settings: Settings, window: Window, *, repair: bool, dry_run: bool, as_json: bool) -> int:
+    console = terminal()
+    audited = await _audited(settings, window, repair=repair, dry_run=dry_run)
+    report = audited.report
     if as_json:
-        print_json(_json(report))
-    else:
-        _show(report, terminal())
-    raise typer.Exit(0 if report.agree else 1)
-
-
-async def _audit(settings: Settings, window: Window) -> AuditReport:
-    names = [one.name for one in settings.processors]
-    async with installation(settings).books() as ours, processor_books(settings) as theirs:
-        return await Auditor(ours, theirs, names).audit(window)
-
-
-def _show(report: AuditReport, console: Console) -> None:
-    console.print(_totals_table(report))
-    if report.unresolved_count:
-        console.print(_unresolved_table(report))
-    if report.findings:
-        console.print(_findings_table(report))
-    for name, total in report.unaudited.items():
-        console.print(
-            f"Not compared: {total.count} payments, {format_minor(total.amount_minor)}, at {name}, "
-            "which is no longer in PAYROUTER_PROCESSORS."
-        )
-    for name, one in report.processors.items():
-        if not one.listed:
-            console.print(f"{name} does not list its payments: only its totals were compared.")
-    if report.lookups_left <= 0:
-        console.print("Too many differences to look each one up; some kinds are taken from the lists alone.")
-    whole = sum(one.ours.count for one in report.processors.values())
-    if report.agree:
-        amount = format_minor(sum(one.ours.amount_minor for one in report.processors.values()))
-        console.print(f"books agree: {whole} payments, {amount}, at {len(report.processors)} processors")
-    else:
-        counts = ", ".join(f"{count} {difference}" for difference, count in report.counts.items())
-        console.print(f"books differ: {counts}", style="bold red")
-
-
-def _totals_table(report: AuditReport) -> Table:
-    table = Table(title=f"Audit, {window_in_words(report.window)}", title_justify="left")
-    table.add_column("Processor")
-    for heading in ("Ours", "Amount", "Theirs", "Amount", "Unresolved"):
-        table.add_column(heading, justify="right")
-    table.add_column("Compared by")
-    for name, one in report.processors.items():
-        sides = [
-            text for total in (one.ours, one.theirs) for text in (str(total.count), format_minor(total.amount_minor))
-        ]
-        table.add_row(name, *sides, str(one.unresolved.count), "payment" if one.listed else "totals")
-    return table
-
-
-def _unresolved_table(report: AuditReport) -> Table:
-    shown = _of(min(SHOWN, len(report.unresolved)), report.unresolved_count)
-    table = Table(title=f"Unresolved, which is no difference: {shown}", title_justify="left")
-    for heading in ("correlationId", "Processor", "Amount", "requestedAt", "State"):
-        table.add_column(heading, no_wrap=True)
-    for one in report.unresolved[:SHOWN]:
-        table.add_row(one.entry.correlation_id, one.processor, *_entry_texts(one.entry), one.state)
-    return table
-
-
-def _findings_table(report: AuditReport) -> Table:
-    count = sum(report.counts.values())
-    table = Table(title=f"Differences: {_of(min(SHOWN, len(report.findings)), count)}", title_justify="left")
-    table.add_column("Difference", no_wrap=True)
-    table.add_column("Processor")
-    table.add_column("correlationId", no_wrap=True)
-    table.add_column("Ours")
-    table.add_column("Theirs")
-    table.add_column("Note")
-    for one in report.findings[:SHOWN]:
-        sides = ["\n".join(_entry_texts(entry)) if entry else "" for entry in (one.ours, one.theirs)]
-        table.add_row(one.difference.value, one.processor, one.correlation_id, *sides, one.note)
-    return table
-
-
-def _of(shown: int, count: int) -> str:
-    return f"the first {shown} of {count}" if shown < count else str(count)
-
-
-def _entry_texts(entry: BookEntry) -> tuple[str, str]:
-    return format_minor(entry.amount_minor), format_instant(entry.requested_us)
-
-
-# -- for machines
-
-
-def _json(report: AuditReport) -> dict[str, Any]:
-    return {
-        "agree": report.agree,
-        **window_json(report.window),
-        "processors": {
-            name: {
-                "ours": _totals_json(one.ours),
-                "theirs": _totals_json(one.theirs),
-                "unresolved": _totals_json(one.unresolved),
-                "comparedBy": "payment" if one.listed else "totals",
+        answer = report_json(report)
+        if repair:
+            answer |= {
+                "repairs": [repair_json(one) for one in audited.repairs],
+                "unproven": audited.repaired.unproven,
+                "notRepaired": audited.repaired.unread,
             }
-            for name, one in report.processors.items()
-        },
-        "counts": {difference.value: count for difference, count in report.counts.items()},
-        "differences": [_finding_json(one) for one in report.findings],
-        "unresolvedCount": report.unresolved_count,
-        "unresolved": [
-            {"processor": one.processor, "state": one.state, **_entry_json(one.entry)} for one in report.unresolved
-        ],
-        "notCompared": {name: _totals_json(total) for name, total in report.unaudited.items()},
-        "listedAtMost": KEPT,
-    }
+        print_json(answer)
+    else:
+        show(report, console)
+        for one in audited.repairs:
+            console.print(repair_in_words(one), soft_wrap=True)
+        show_repairs(audited.repaired, console)
+    return 0 if report.agree else 1
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    return {
-        "difference": finding.difference.value,
-        "processor": finding.processor,
-        "correlationId": finding.correlation_id or None,
-        "ours": _entry_json(finding.ours) if finding.ours else None,
-        "theirs": _entry_json(finding.theirs) if finding.theirs else None,
-        "note": finding.note,
-    }
-
-
-def _entry_json(entry: BookEntry) -> dict[str, Any]:
-    return {
-        "correlationId": entry.correlation_id,
-        "amount": money(entry.amount_minor),
-        "requestedAt": format_instant(entry.requested_us),
-    }
-
-
-def _totals_json(total: Totals) -> dict[str, Any]:
-    return {"totalRequests": total.count, "totalAmount": money(total.amount_minor)}
+async def _audited(settings: Settings, window: Window, *, repair: bool, dry_run: bool) -> _Audited:
+    names = tuple(one.name for one in settings.processors)
+    stores = installation(settings)
+    async with AsyncExitStack() as stack:
+        books = Books(
+            await stack.enter_async_context(stores.books()),
+            await stack.enter_async_context(processor_books(settings)),
+            names,
+        )
+        auditor = Auditor(books.ours, books.theirs, names)
+        audited = _Audited(await auditor.audit(window))
+        if repair:
+            charges = None if dry_run else await stack.enter_async_context(stores.charges())
+            repairer = Repairer(books, charges, SystemClock(), audited.repairs.append)
+            audited.repaired = await repairer.repair(audited.report.unresolved, audited.report.findings)
+            if audited.repaired.settled:
+                # What stands now is what counts.
+                audited.report = await auditor.audit(window)
+        return audited

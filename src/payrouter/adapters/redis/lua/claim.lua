@@ -56,7 +56,10 @@ if #back < limit then
   local records = #ids > 0 and redis.call('HMGET', payments, unpack(ids)) or {}
   for n, entry in ipairs(entries) do
     local place, fields, record = entry[1], entry[2], records[n]
-    if record and fields[1] == 'p' and entry_of(record) == place then
+    if record and fields[1] == 'p' and string.sub(record, 1, 1) == 'D' and entry_of(record) == place then
+      -- Charged, as its processor's record proved while it waited: a dead letter until it is settled (set_proven.lua).
+      redis.call('XACK', queue, group, place)
+    elseif record and fields[1] == 'p' and entry_of(record) == place then
       reply[#reply + 1] = ids[n]
       reply[#reply + 1] = record
     elseif record and fields[1] == 'p' and is_spoilt(ids[n], record) then

@@ -1,0 +1,23 @@
+-- Make dead letters of waiting payments that a processor has charged, each only from the record it is known to have.
+-- The attempt stands in them, so that it can be settled; nobody sends them, and who holds one cannot begin it any more.
+-- KEYS: queue, payments, again, dead, failures, meta
+-- ARGV: group, then per payment: id, record before, record after, failure as JSON
+-- Returns one digit per payment, 1 where that is its record now (also when it was before: a call may be repeated).
+local queue, payments, again, dead, failures, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local answers = {}
+for i = 2, #ARGV, 4 do
+  local id, before, after, failure = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local record = redis.call('HGET', payments, id)
+  if record == before then
+    local entry = entry_of(record)
+    local kept = redis.call('HGET', failures, id)
+    redis.call('HSET', payments, id, after)
+    redis.call('HSET', failures, id, kept and (kept .. '\n' .. failure) or failure)
+    redis.call('ZREM', again, member(entry, id))
+    redis.call('XACK', queue, ARGV[1], entry)
+    redis.call('ZADD', dead, 0, member(entry, id))
+    redis.call('HINCRBY', meta, 'waiting', -1)
+  end
+  answers[#answers + 1] = (record == before or record == after) and '1' or '0'
+end
+return table.concat(answers)

@@ -1,0 +1,42 @@
+"""The simulation finds every planted bug, and soon."""
+
+from __future__ import annotations
+
+import statistics
+import pytest
+
+from payrouter_lab.simulation.run import Options, run_seed
+from simulation.planted_bugs import BUGS
+
+MOST_SEEDS = 400
+MEDIAN_SEEDS = 50
+SMALL = Options(payments=120, storm_s=12.0)
+
+found_after: dict[str, int] = {}
+"""Seeds it took, by bug; `conftest.py` shows it at the end."""
+
+
+def seeds_until_found(name: str) -> int | None:
+    """How many seeds it takes until a promise is broken; None when it is not found."""
+    with pytest.MonkeyPatch.context() as patch:
+        BUGS[name](patch)
+        for seed in range(MOST_SEEDS):
+            if not run_seed(seed, SMALL).sound:
+                return seed + 1
+    return None
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    seeds = seeds_until_found(name)
+    assert seeds is not None, f"not found within {MOST_SEEDS} seeds: a check or a fault is missing"
+    found_after[name] = seeds
+
+
+def test_half_of_them_are_found_within_fifty_seeds() -> None:
+    assert len(found_after) == len(BUGS), "run the whole file"
+    assert statistics.median(found_after.values()) <= MEDIAN_SEEDS
+
+
+def test_without_a_bug_the_same_seeds_find_nothing() -> None:
+    assert [seed for seed in range(60) if not run_seed(seed, SMALL).sound] == []
