@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
+.PHONY: faults faults-everysec
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -102,6 +103,12 @@ scaling: $(VENV)/.dev services ## what a payment costs each service with more di
 
 summary-cluster: $(VENV)/.dev services ## the same over 10 000 000 payments in PostgreSQL
 	@$(BENCH) summary --engine postgres --large 10000000 $(BENCH_ARGS)
+
+faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load for 10 minutes: FAULTS_ARGS='--seed 1 --minutes 30'
+	@$(BIN)/python -m payrouter_lab.faults $(FAULTS_ARGS)
+
+faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec and a slow disk
+	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --slow-fsync 1.5 --only 'kill -9 redis' --minutes 3 --lenient-times $(FAULTS_ARGS)
 
 states: $(BIN)/payrouter ## draw docs/states.md from the transition table
 	$(BIN)/python docs/draw_states.py

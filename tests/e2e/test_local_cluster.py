@@ -93,7 +93,7 @@ def test_a_killed_redis_comes_back_with_what_was_accepted(cluster: LocalCluster)
 
 def test_the_servers_run_with_what_is_deployed(cluster: LocalCluster) -> None:
     assert cluster.redis.ask("CONFIG", "GET", "appendfsync") == ["appendfsync", "always"]
-    assert cluster.redis.ask("CONFIG", "GET", "auto-aof-rewrite-min-size")[1] == str(256 * 2**20)
+    assert cluster.redis.ask("CONFIG", "GET", "auto-aof-rewrite-min-size")[1] == str(32 * 2**20)
     assert cluster.redis.ask("CONFIG", "GET", "maxmemory")[1] == "0", "only where memory is limited"
     assert cluster.postgres.run_sql("SHOW jit") == "off"
     assert cluster.postgres.run_sql("SHOW synchronous_commit") == "on"

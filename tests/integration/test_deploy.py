@@ -189,6 +189,9 @@ def test_redis_starts_as_deployed_durable_and_within_its_memory(own_redis: Calla
     }.items():
         assert redis.ask("CONFIG", "GET", name) == [name, value]
     most = int(redis.ask("CONFIG", "GET", "maxmemory")[1])
+    # What it reads back before it answers: some 50 MB a second.
+    assert int(redis.ask("CONFIG", "GET", "auto-aof-rewrite-min-size")[1]) <= 32 * 2**20
+    assert int(redis.ask("CONFIG", "GET", "auto-aof-rewrite-percentage")[1]) == 100
     # Beside its data: buffers of clients, and the pages a rewrite of the file copies.
     assert 2**20 < most <= 0.75 * (RATIONS["redis"].memory_bytes or 0)
 

@@ -12,6 +12,7 @@ import pytest
 from integration.raw_http import on_both_loops, scenario, unhandled, until
 from integration.redis_peer import Peer, fake_redis, linked, reconnected, working
 from payrouter.adapters.redis.connection import RedisLink
+from payrouter.adapters.redis.opening import Attempts
 from payrouter.adapters.redis.scripts import Script
 from payrouter.domain.errors import StoreUnavailable, StoreUncertain
 
@@ -295,6 +296,18 @@ async def test_answers_may_come_in_any_pieces():
         assert answered[3].text == "ERR four"
 
 
+def test_however_long_redis_was_away_it_is_noticed_a_quarter_of_a_second_after_it_came_back():
+    attempts = Attempts()
+    pauses_s = [attempts.next_pause_s() for _ in range(20)]
+    assert pauses_s[:3] == [0.0, 0.05, 0.1]
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[-1] == 0.25
+    attempts.ended(lasted_s=0.5)
+    assert attempts.next_pause_s() == 0.25, "one that broke so soon was just another attempt"
+    attempts.ended(lasted_s=1.0)
+    assert attempts.next_pause_s() == 0.0
+
+
 @scenario
 async def test_a_connection_that_always_breaks_at_once_is_tried_ever_more_seldom():
     connected_s: list[float] = []
@@ -308,7 +321,7 @@ async def test_a_connection_that_always_breaks_at_once_is_tried_ever_more_seldom
         link.call("HANG", "UP")
         await until(lambda: len(connected_s) == 6)
     pauses_s = [after - before for before, after in itertools.pairwise(connected_s)]
-    assert pauses_s[-1] > 0.3
+    assert pauses_s[-1] > 0.2
     assert sum(pauses_s) < 3
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import http.client
 import time
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from payrouter_lab.bench.score import Charge, Total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE = 10_000
 _decode = msgspec.json.Decoder().decode
@@ -49,6 +52,10 @@ class Peer:
                 if attempt == 2:
                     raise ConnectionError(f"{method} {self.url}{target}: {error}") from error
         raise AssertionError  # the loop returns or raises
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._connection.close()
 
     def call(self, method: str, target: str, body: object = None) -> Any:
         """Return the JSON answered; None for an empty answer.
@@ -86,13 +93,16 @@ class Processor(Peer):
 
     def charges(self) -> list[Charge]:
         """Return its books, in its own order; the window is everything."""
-        found: list[Charge] = []
-        query: dict[str, object] = {"limit": PAGE}
+        return [Charge(item["correlationId"], _cents(item["amount"])) for item in self.listed()]
+
+    def listed(self, **window: str) -> Iterator[dict[str, Any]]:
+        """Yield the payments it charged in a window (as for `Target.summary`), as it lists them, in its own order."""
+        query: dict[str, object] = {"limit": PAGE, **window}
         while True:
             page = self.call("GET", "/admin/payments?" + urlencode(query))
-            found += [Charge(item["correlationId"], _cents(item["amount"])) for item in page["payments"]]
+            yield from page["payments"]
             if page["next"] is None:
-                return found
+                return
             query["after"] = page["next"]
 
 

@@ -44,6 +44,7 @@ class LocalCluster:
     `port`: where nginx listens; 0 picks a free one. `limits`: opened and closed by the cluster.
     `settings`: PAYROUTER_... for APIs and dispatchers. Without simulated processors they name the real ones.
     `processor_ports`: of the simulated ones, by name; missing ones are picked.
+    `prefixes`: words before the command of a service, by its name; a program that becomes the rest.
     `appendfsync`, `redis_config` and `postgres_options` come on top of what is deployed. `postgres_template`: as of
     `PostgresServer`.
     """
@@ -56,6 +57,7 @@ class LocalCluster:
     settings: Mapping[str, str] = field(default_factory=dict)
     processors: bool = True
     processor_ports: Mapping[str, int] = field(default_factory=dict)
+    prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     appendfsync: str = "always"
     redis_config: tuple[str, ...] = ()
     postgres_options: tuple[str, ...] = ()
@@ -156,7 +158,8 @@ class LocalCluster:
     # -- what there is to start
 
     def _manner(self, service: str) -> Manner:
-        return Manner(prefix=self.limits.prefix(service) if self.limits is not None else ())
+        limited = self.limits.prefix(service) if self.limits is not None else ()
+        return Manner(prefix=(*limited, *self.prefixes.get(service, ())))
 
     def _stores(self) -> list[Server]:
         services = deployed.read_services()

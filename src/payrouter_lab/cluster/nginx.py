@@ -66,6 +66,11 @@ class NginxServer(Server):
         """Address."""
         return self.url
 
+    def reload(self) -> None:
+        """Let new workers take over with the configuration as it is now; the old ones end what they have begun."""
+        self._prepare()
+        self.child.process.send_signal(signal.SIGHUP)
+
     def _prepare(self) -> None:
         (self.directory / "nginx.conf").write_text(self.config)
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("payrouter")
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 1.0
+# Payments are refused until the next attempt, however long Redis was away before.
+_LONGEST_PAUSE_S = 0.25
+_SERVED_WELL_S = 1.0
 _QUIET_S = 5.0
 
 
@@ -97,14 +99,14 @@ class Attempts:
         self._said_s = 0.0
 
     def next_pause_s(self) -> float:
-        """Return the pause before the next attempt: none at first, then 50 ms, doubling up to 1 s."""
+        """Return the pause before the next attempt: none at first, then 50 ms, doubling up to 250 ms."""
         pause_s = self._pause_s
         self._pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
         return pause_s
 
     def ended(self, lasted_s: float) -> None:
         """Begin anew after a connection that served well; one that broke at once was just another attempt."""
-        if lasted_s >= _LONGEST_PAUSE_S:
+        if lasted_s >= _SERVED_WELL_S:
             self._pause_s = 0.0
 
     def warn(self, topic: str, line: str) -> None:
