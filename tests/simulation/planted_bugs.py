@@ -210,7 +210,7 @@ def _unpin(patch: pytest.MonkeyPatch) -> None:
 @bug("an adopted attempt's refusal counts as the whole truth")
 def _adopted_unpins(patch: pytest.MonkeyPatch) -> None:
     concluded = queue._concluded
-    patch.setattr(queue, "_concluded", lambda record, event, *, adopted: concluded(record, event, adopted=False))  # noqa: ARG005
+    patch.setattr(queue, "_concluded", lambda record, event, *, adopted: concluded(record, event, adopted=False))
 
 
 @bug("a 404 for a payment proves that it was not charged")

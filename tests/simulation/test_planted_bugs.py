@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+
 import pytest
 
 from payrouter_lab.simulation.run import Options, run_seed

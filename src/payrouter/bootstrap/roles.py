@@ -214,7 +214,7 @@ async def accepting(engine: Engine, events: EventSink, wake: Callable[[], None])
         running.cancel()
 
 
-def _in_step(  # noqa: PLR0913 - what is kept in step
+def _in_step(  # noqa: PLR0913, PLR0917 - what is kept in step
     together: Coordination,
     dispatcher: Dispatcher,
     boards: dict[str, ProcessorBoard],

@@ -78,5 +78,5 @@ class KeeperWatch:
         return max(0.0, self._doubted_s + CALL_PAUSE_S + LEAVES_WITHIN_S - now_s)
 
     def doubt_s(self, now_s: float) -> float:
-        """Return for how long the keeper's word on when a call was made is not to be trusted; that there was none, is."""
+        """Return for how long the keeper is not to be believed *when* a call was made; that there was none, it is."""
         return max(0.0, self.watched_from_s + CALL_PAUSE_S + LEAVES_WITHIN_S - now_s)

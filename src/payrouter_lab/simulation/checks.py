@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -193,14 +194,16 @@ def books(installation: Installation, clients: Clients, conduct: Conduct) -> lis
         if entry not in charged.get(correlation_id, ()):
             found = f"ours {entry}, theirs {charged.get(correlation_id)}"
             wrong.append(Violation("books agree (I4)", correlation_id, found))
-    for one in clients.asked.values():
-        if one.promised and one.correlation_id not in settled and one.correlation_id not in dead:
-            wrong.append(Violation("nothing is lost (I1, I3)", one.correlation_id, _standing(installation, one)))
+    wrong += [
+        Violation("nothing is lost (I1, I3)", one.correlation_id, _standing(installation, one.correlation_id))
+        for one in clients.asked.values()
+        if one.promised and one.correlation_id not in settled and one.correlation_id not in dead
+    ]
     return [*wrong, *_left_over(installation), *_health(installation), *_flight(installation)]
 
 
-def _standing(installation: Installation, one: object) -> str:
-    stored = installation.redis.data.payments.get(to_blob(one.correlation_id))  # type: ignore[attr-defined]
+def _standing(installation: Installation, correlation_id: str) -> str:
+    stored = installation.redis.data.payments.get(to_blob(correlation_id))
     return f"promised, and now {stored!r} in Redis"
 
 
@@ -232,7 +235,7 @@ def _health(installation: Installation) -> list[Violation]:
     wrong: list[Violation] = []
     for name, processor in installation.processors.items():
         calls = processor.health_calls_s
-        for earlier, later in zip(calls, calls[1:], strict=False):
+        for earlier, later in itertools.pairwise(calls):
             if later - earlier < BETWEEN_CALLS_S - NO_CALL_TOLERANCE_S:
                 found = f"{name} was called at {earlier:.3f} s and again {later - earlier:.3f} s later"
                 wrong.append(Violation("polite (I8)", "", found))

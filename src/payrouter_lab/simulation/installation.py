@@ -6,7 +6,6 @@ What runs in each process is put together by the product's own composition root.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -30,6 +29,7 @@ from payrouter_lab.simulation.universe import START_US, Universe
 from payrouter_lab.simulator.state import SimulatorOptions
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Coroutine, Sequence
 
     from payrouter.adapters.http.client import PoolLimits

@@ -48,7 +48,7 @@ class Process:
         self._universe = universe
         self.name = name
         self.clock = clock
-        self.loop = NodeLoop(universe, name)
+        self.loop = NodeLoop(universe, name)  # type: ignore[abstract]
         self.doomed = False
         self._on_step = on_step
         self._on_death = on_death

@@ -9,8 +9,8 @@ from payrouter.adapters.http.client import Answer, Exchange, HttpPool, NeverSent
 from payrouter.adapters.http.message import Request
 from payrouter_lab.simulator.books import Books
 from payrouter_lab.simulator.edge import Edge
-from payrouter_lab.simulator.wire import decode_payment
 from payrouter_lab.simulator.state import ProcessorState, SimulatorOptions
+from payrouter_lab.simulator.wire import decode_payment
 
 if TYPE_CHECKING:
     import random
@@ -134,7 +134,7 @@ class SimulatedReply:
     """Where the processor's code answers one request, as `Reply`; and what the network makes of it."""
 
     processor: SimulatedProcessor
-    tell: Callable[[Exchange, float], None]
+    tell: Callable[[Exchange, float], object]
     is_payment: bool
     client_gone: bool = False
     answered: bool = field(default=False)
@@ -218,7 +218,7 @@ class SimulatedPool(HttpPool):
         headers = [(name.lower(), value) for name, _, value in (one.partition(b": ") for one in head.split(b"\r\n"))]
         arriving = Request(method, target, headers, body)
         reply = SimulatedReply(
-            processor, lambda exchange, back_s: loop.call_later(back_s, tell, exchange) and None, kind == "send"
+            processor, lambda exchange, back_s: loop.call_later(back_s, tell, exchange), kind == "send"
         )
         if processor.happens(processor.mischief.cut_before):
             loop.call_later(2 * processor.one_way_s(), tell, NoAnswer("the connection was reset"))

@@ -510,7 +510,7 @@ class SimulatedRedis:
         self._publish(says)
         return 1
 
-    def reserve_health_call(  # noqa: PLR0913 - as the script has them
+    def reserve_health_call(  # noqa: PLR0913, PLR0917 - as the script has them
         self, node: bytes, token: bytes, processor: bytes, pause_us: bytes, leaves_us: bytes, doubt_us: bytes
     ) -> int:
         """reserve_health_call.lua."""

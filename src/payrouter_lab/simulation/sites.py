@@ -68,7 +68,7 @@ class _Call:
 
 
 class Wire:
-    """A process's connection to a store. `ordered`: calls are done and answered in the order in which they were made."""
+    """A process's connection to a store. `ordered`: calls are done and answered in the order they were made in."""
 
     def __init__(self, process: Process, site: Site, *, ordered: bool, timeout_s: float = 2.0) -> None:
         self._process = process

@@ -32,7 +32,7 @@ class Universe:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.defects: list[str] = []
-        self.network = NodeLoop(self, "network")
+        self.network = NodeLoop(self, "network")  # type: ignore[abstract]
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = 0
@@ -59,7 +59,7 @@ class Universe:
 
     def take_due_of(self, loop: NodeLoop) -> list[asyncio.Handle]:
         """Take out what was to be done now by one process."""
-        mine = [handle for handle in self._ready if handle._loop is loop]  # noqa: SLF001
+        mine = [handle for handle in self._ready if _loop_of(handle) is loop]
         for handle in mine:
             self._ready.remove(handle)
         return mine
@@ -102,9 +102,9 @@ class Universe:
         try:
             while ready:
                 handle = ready.popleft()
-                if handle._cancelled:  # noqa: SLF001 - as asyncio's own loop does
+                if handle._cancelled:
                     continue
-                loop: NodeLoop = handle._loop  # noqa: SLF001
+                loop = _loop_of(handle)
                 if loop.dead:
                     continue
                 if loop.paused:
@@ -113,9 +113,13 @@ class Universe:
                 if loop is not running:
                     asyncio._set_running_loop(loop)
                     running = loop
-                handle._run()  # noqa: SLF001
+                handle._run()
         finally:
             asyncio._set_running_loop(None)
+
+
+def _loop_of(handle: asyncio.Handle) -> NodeLoop:
+    return handle._loop  # type: ignore[attr-defined, no-any-return]
 
 
 class NodeLoop(asyncio.AbstractEventLoop):
@@ -136,7 +140,9 @@ class NodeLoop(asyncio.AbstractEventLoop):
         """Return False: nothing here is slow."""
         return False
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Do something next."""
         handle = asyncio.Handle(callback, args, self, context)
         if self._burying is None:
@@ -145,7 +151,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
             self._burying.append(handle)
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Do something at a second of simulated time."""
@@ -157,20 +163,20 @@ class NodeLoop(asyncio.AbstractEventLoop):
             self._burying.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Do something after some seconds."""
         return self.call_at(self._universe.now_s + delay, callback, *args, context=context)
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:  # noqa: ARG002 - asyncio calls it
         self._universe.one_cancelled()
 
     def create_future(self) -> asyncio.Future[Any]:
         """Return a future of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         """Begin a task."""
@@ -224,7 +230,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
         while self._burying:
             handle = self._burying.popleft()
             if not handle.cancelled():
-                handle._run()  # noqa: SLF001
+                handle._run()
 
 
 @contextlib.contextmanager
