@@ -231,6 +231,13 @@ def test_what_is_not_http_and_what_is_internal_gets_a_problem_document(bed: Bala
     assert bed.asked == []
 
 
+@pytest.mark.parametrize("target", ["/health", "/nowhere", "/%zz", "/payments-summary?from=x"])
+def test_http_0_9_is_cut_off_as_its_answer_would_have_no_head(bed: Balanced, target: str) -> None:
+    with pytest.raises(ConnectionResetError):
+        bed.raw(f"GET {target}\r\n".encode())
+    assert bed.asked == []
+
+
 def test_more_requests_at_once_than_fit_into_its_memory_are_told_to_come_back(tmp_path: Path) -> None:
     with balanced(tmp_path, ("limit_conn under_way 800;", "limit_conn under_way 2;")) as bed:
         bed.behave("hang")

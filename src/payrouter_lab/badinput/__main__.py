@@ -1,0 +1,96 @@
+"""`python -m payrouter_lab.badinput`: bad input at scale against a router of its own, on this machine.
+
+Exit codes: 0 all is well, 1 something was answered, charged or kept in memory that should not have been, 2 the
+test itself did not run.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from payrouter_lab.badinput.conformance import ConformanceFigures, check_conformance
+from payrouter_lab.badinput.fuzz import Fuzzer, FuzzFigures
+from payrouter_lab.badinput.tables import conformance_table, families_table, memory_table
+from payrouter_lab.bench.bed import FEES, PAYROUTER, RESULTS, Contender, started_bed, work_directory
+from payrouter_lab.bench.calls import CallError
+from payrouter_lab.bench.contender_cluster import Shape
+from payrouter_lab.bench.processes import ChildError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def run(  # noqa: PLR0913 - one parameter per option
+    *,
+    requests: Annotated[int, typer.Option(min=0, help="how many bad requests as bytes; 0 for none")] = 100_000,
+    bursts: Annotated[int, typer.Option(min=1, help="in how many bursts; a good payment and a look after each")] = 25,
+    examples: Annotated[int, typer.Option(min=0, help="schemathesis: calls per operation and phase; 0 for none")] = 300,
+    seed: Annotated[int, typer.Option(help="decides every flaw and every generated call")] = 1,
+    cluster: Annotated[bool, typer.Option("--cluster", help="a whole cluster behind nginx instead of one process")] = False,
+    keep: Annotated[Path | None, typer.Option(help="keep logs, data and reports in this directory")] = None,
+    directory: Annotated[Path, typer.Option("--dir", help="where the run keeps its files meanwhile")] = RESULTS,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
+) -> None:
+    """Send bad bytes and generated calls to a running router; count what came of them, and compare the books."""
+    shape = Shape(limited=False) if cluster else None
+    # A purge in the middle would empty the books that are compared at the end.
+    contender = Contender(PAYROUTER, shape=shape, settings={"PAYROUTER_ALLOW_PURGE": "false"})
+    fuzzed: FuzzFigures | None = None
+    conformed: ConformanceFigures | None = None
+    with (
+        work_directory("badinput", keep=keep, parent=directory) as work,
+        started_bed(contender, work, FEES, prepare=lambda _bed: None) as bed,
+    ):
+        if requests:
+            console.print(f"[bold]{requests} bad requests[/], seed {seed}")
+            fuzzer = Fuzzer(bed, requests=requests, bursts=bursts, seed=seed, salt=secrets.randbits(32))
+            fuzzed = fuzzer.run(console.print)
+        if examples:
+            console.print(f"[bold]schemathesis[/], {examples} examples, seed {seed}")
+            conformed = check_conformance(bed, examples=examples, seed=seed)
+    if fuzzed is not None:
+        console.print(families_table(fuzzed))
+        console.print(memory_table(fuzzed))
+    if conformed is not None:
+        console.print(conformance_table(conformed))
+    figures = {name: one for name, one in (("bytes", fuzzed), ("conformance", conformed)) if one is not None}
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
+    findings = [finding for one in figures.values() for finding in one.findings]
+    for finding in findings:
+        console.print(finding, style="red", markup=False)
+    console.print(f"{len(findings)} findings")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave by way of every `with`, so that what was started is ended."""
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        app()
+    except (ChildError, CallError, OSError) as error:
+        text = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
