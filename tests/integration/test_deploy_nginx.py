@@ -231,6 +231,14 @@ def test_what_is_not_http_and_what_is_internal_gets_a_problem_document(bed: Bala
     assert bed.asked == []
 
 
+def test_trace_is_refused_with_the_methods_there_are(bed: Balanced) -> None:
+    for target, allowed in {"/payments": "POST", "/purge-payments?": "POST", "/payments/x": "GET", "/health": "GET"}.items():
+        answer = bed.call("TRACE", target)
+        assert (answer.status, answer.headers["allow"]) == (405, allowed)
+        problem(answer)
+    assert bed.asked == []
+
+
 @pytest.mark.parametrize("target", ["/health", "/nowhere", "/%zz", "/payments-summary?from=x"])
 def test_http_0_9_is_cut_off_as_its_answer_would_have_no_head(bed: Balanced, target: str) -> None:
     with pytest.raises(ConnectionResetError):

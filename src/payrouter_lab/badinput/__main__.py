@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(highlight=False, soft_wrap=True)
+# A column per status: narrower, the tables could not be read.
+console = Console(highlight=False, soft_wrap=True, width=max(130, Console().width))
 
 
 @app.command()

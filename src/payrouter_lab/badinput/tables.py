@@ -52,7 +52,7 @@ def _statuses(title: str, label: str, rows: Mapping[str, Counter[int]]) -> Table
     for counts in rows.values():
         total.update(counts)
     table = Table(title=title, title_justify="left")
-    table.add_column(label)
+    table.add_column(label, no_wrap=True)
     for status in sorted(total):
         table.add_column(str(status) if status else "none", justify="right")
     for name, counts in sorted(rows.items()):
