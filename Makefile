@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test check static format lock wheel bench bench-all flood backlog summary-bench
+.PHONY: overload bad-input
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
 
 help: ## list these targets
@@ -88,6 +89,14 @@ flood: $(VENV)/.dev ## 30 000 payments as fast as they are accepted
 
 backlog: $(VENV)/.dev ## a million payments waiting, a kill -9, a drain
 	@$(BENCH) backlog $(BENCH_ARGS)
+
+overload: $(VENV)/.dev services ## ten times what can be settled for a minute: one process, then a cluster
+	@$(BENCH) overload $(BENCH_ARGS); one=$$?; $(BENCH) overload --cluster $(BENCH_ARGS) && exit $$one
+
+BAD_INPUT := $(BIN)/python -m payrouter_lab.badinput
+
+bad-input: $(VENV)/.dev services ## 100 000 bad requests and schemathesis: at one process, then at a cluster
+	@$(BAD_INPUT) $(BAD_INPUT_ARGS); one=$$?; $(BAD_INPUT) --cluster $(BAD_INPUT_ARGS) && exit $$one
 
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)

@@ -232,7 +232,12 @@ def test_what_is_not_http_and_what_is_internal_gets_a_problem_document(bed: Bala
 
 
 def test_trace_is_refused_with_the_methods_there_are(bed: Balanced) -> None:
-    for target, allowed in {"/payments": "POST", "/purge-payments?": "POST", "/payments/x": "GET", "/health": "GET"}.items():
+    for target, allowed in {
+        "/payments": "POST",
+        "/purge-payments?": "POST",
+        "/payments/x": "GET",
+        "/health": "GET",
+    }.items():
         answer = bed.call("TRACE", target)
         assert (answer.status, answer.headers["allow"]) == (405, allowed)
         problem(answer)

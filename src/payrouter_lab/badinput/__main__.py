@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -19,6 +19,7 @@ from rich.console import Console
 from payrouter_lab.badinput.conformance import ConformanceFigures, check_conformance
 from payrouter_lab.badinput.fuzz import Fuzzer, FuzzFigures
 from payrouter_lab.badinput.tables import conformance_table, families_table, memory_table
+from payrouter_lab.badinput.talk import SILENCE_S
 from payrouter_lab.bench.bed import FEES, PAYROUTER, RESULTS, Contender, started_bed, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
@@ -39,7 +40,12 @@ def run(  # noqa: PLR0913 - one parameter per option
     bursts: Annotated[int, typer.Option(min=1, help="in how many bursts; a good payment and a look after each")] = 25,
     examples: Annotated[int, typer.Option(min=0, help="schemathesis: calls per operation and phase; 0 for none")] = 300,
     seed: Annotated[int, typer.Option(help="decides every flaw and every generated call")] = 1,
-    cluster: Annotated[bool, typer.Option("--cluster", help="a whole cluster behind nginx instead of one process")] = False,
+    silence: Annotated[
+        float, typer.Option(min=0.5, help="seconds to wait for an answer before hanging up")
+    ] = SILENCE_S,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="a whole cluster behind nginx instead of one process")
+    ] = False,
     keep: Annotated[Path | None, typer.Option(help="keep logs, data and reports in this directory")] = None,
     directory: Annotated[Path, typer.Option("--dir", help="where the run keeps its files meanwhile")] = RESULTS,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
@@ -51,12 +57,14 @@ def run(  # noqa: PLR0913 - one parameter per option
     fuzzed: FuzzFigures | None = None
     conformed: ConformanceFigures | None = None
     with (
-        work_directory("badinput", keep=keep, parent=directory) as work,
+        work_directory("badinput", keep=keep, parent=directory, measured=False) as work,
         started_bed(contender, work, FEES, prepare=lambda _bed: None) as bed,
     ):
         if requests:
             console.print(f"[bold]{requests} bad requests[/], seed {seed}")
-            fuzzer = Fuzzer(bed, requests=requests, bursts=bursts, seed=seed, salt=secrets.randbits(32))
+            fuzzer = Fuzzer(
+                bed, requests=requests, bursts=bursts, seed=seed, salt=secrets.randbits(32), silence_s=silence
+            )
             fuzzed = fuzzer.run(console.print)
         if examples:
             console.print(f"[bold]schemathesis[/], {examples} examples, seed {seed}")

@@ -7,6 +7,7 @@ What holds whatever is sent: the answer is HTTP or the connection is closed; the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import uvloop
 from payrouter_lab.badinput.memory import growth_mb, limit_mb, take, watched
 from payrouter_lab.badinput.oracle import Oracle
 from payrouter_lab.badinput.samples import Samples
-from payrouter_lab.badinput.talk import Talked, talk
+from payrouter_lab.badinput.talk import SILENCE_S, Talked, talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +68,16 @@ class FuzzFigures:
 
 
 class Fuzzer:
-    """One run against a started test bed. `salt` makes the ids: another one for every run on the same router."""
+    """One run against a started test bed. `salt` makes the ids: another one for every run on the same router.
 
-    def __init__(self, bed: Bed, *, requests: int, bursts: int, seed: int, salt: int) -> None:
+    `silence_s`: how long the client waits for an answer before it hangs up. A payment accepted later than that counts
+    as charged without an answer, so it is longer than any fsync takes.
+    """
+
+    def __init__(  # noqa: PLR0913 - one parameter per option
+        self, bed: Bed, *, requests: int, bursts: int, seed: int, salt: int, silence_s: float = SILENCE_S
+    ) -> None:
+        self._silence_s = silence_s
         self._bed = bed
         self._bursts = bursts
         self._samples = Samples(seed, salt)
@@ -112,7 +120,7 @@ class Fuzzer:
             # They wait for the server's own limits, so they wait beside everything else.
             for number in range(stalled):
                 tasks.create_task(self._one(self._samples.stalled(number)))
-            for number, (first, end) in enumerate(zip(edges, edges[1:], strict=False), start=1):
+            for number, (first, end) in enumerate(itertools.pairwise(edges), start=1):
                 await self._burst(range(first, end))
                 await self._good_payment(number)
                 self._bed.check()
@@ -133,7 +141,7 @@ class Fuzzer:
                 tasks.create_task(one(number))
 
     async def _one(self, sample: Sample) -> None:
-        talked = await talk(*self._place, sample)
+        talked = await talk(*self._place, sample, silence_s=self._silence_s)
         self._oracle.note(talked)
         self._count(talked)
         where = f"sample {sample.number} ({sample.family}, seed {self._figures.seed})"

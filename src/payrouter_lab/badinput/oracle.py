@@ -1,4 +1,4 @@
-"""Which samples were answered 202, and whether the processors charged just these: once each, with an amount they hold."""
+"""Which samples were answered 202, and whether just these were charged: once each, at an amount they hold."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ class Oracle:
                 for charge in found
                 if charge.cents not in _cents(self._again(key))
             ]
-        wrong += [f"{_shown(key)} was answered 202 and never charged" for key in self._accepts.keys() - by_sample.keys()]
+        wrong += [
+            f"{_shown(key)} was answered 202 and never charged" for key in self._accepts.keys() - by_sample.keys()
+        ]
         return wrong
 
     def _again(self, key: tuple[str, int]) -> Sample:

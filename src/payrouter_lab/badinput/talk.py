@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 QUIET_S = 0.02
 """Once it has as many answers as it can expect, the client waits this long for one too many, and hangs up."""
 SILENCE_S = 3.0
-"""So long it waits for an answer to what may be no request at all."""
+"""So long it waits, unless told otherwise, for an answer to what may be no request at all."""
 STALLED_S = 16.0
 """Within this a stalled request must be answered or closed: 10 s for a request, a second to notice, and room."""
 CLOSED_WITHIN_S = 8.0
@@ -80,14 +80,14 @@ def _read_head(head: bytes) -> tuple[int, int]:
     return int(status), lengths[0] if lengths else 0
 
 
-async def talk(host: str, port: int, sample: Sample) -> Talked:
+async def talk(host: str, port: int, sample: Sample, *, silence_s: float = SILENCE_S) -> Talked:
     """Send a sample on a connection of its own and return what came of it.
 
     Raises:
         OSError: if nobody takes the connection.
     """
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(lambda: _Client(sample), host, port)
+    _, client = await loop.create_connection(lambda: _Client(sample, silence_s), host, port)
     await client.send()
     await client.gone.wait()
     return client.verdict()
@@ -96,8 +96,9 @@ async def talk(host: str, port: int, sample: Sample) -> Talked:
 class _Client(asyncio.Protocol):
     """The client's end."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, silence_s: float) -> None:
         self.sample = sample
+        self._silence_s = silence_s
         self.gone = asyncio.Event()
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -119,7 +120,7 @@ class _Client(asyncio.Protocol):
             if len(self.sample.pieces) > 1:
                 await asyncio.sleep(self.sample.pause_s)
         self._sent = True
-        self._wait(STALLED_S if self.sample.stalled else SILENCE_S)
+        self._wait(STALLED_S if self.sample.stalled else self._silence_s)
         self._look()
 
     def data_received(self, data: bytes) -> None:

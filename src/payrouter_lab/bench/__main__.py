@@ -192,9 +192,8 @@ def run_overload(  # noqa: PLR0913 - one parameter per option
     before: Annotated[float, typer.Option(min=3, help="seconds at half of what can be settled before it")] = 15,
     after: Annotated[float, typer.Option(min=3, help="seconds of the same after it")] = 20,
     queue_limit: Annotated[int, typer.Option(min=100, help="PAYROUTER_QUEUE_LIMIT of the router")] = 1500,
-    p99_limit: Annotated[float, typer.Option(min=1, help="accept p99 during the overload that is still sound, ms")] = (
-        500
-    ),
+    p99_limit: Annotated[float, typer.Option(min=1, help="most ms of accept p99 in the overload")] = 500,
+    normal_ratio: Annotated[float, typer.Option(min=1, help="p99 of a normal second, to the p99 before")] = 2,
     runs: Runs = 1,
     keep: Keep = None,
     directory: Directory = RESULTS,
@@ -206,7 +205,13 @@ def run_overload(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Send many times what can be settled, watch how it refuses and recovers, and compare the books."""
     plan = overload.Plan(
-        seconds=seconds, times=times, before_s=before, after_s=after, queue_limit=queue_limit, p99_limit_ms=p99_limit
+        seconds=seconds,
+        times=times,
+        before_s=before,
+        after_s=after,
+        queue_limit=queue_limit,
+        p99_limit_ms=p99_limit,
+        normal_ratio=normal_ratio,
     )
     shape = Shape(apis, dispatchers, limited=not no_limits) if cluster else None
     results = measure(

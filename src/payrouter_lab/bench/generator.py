@@ -104,7 +104,8 @@ class Load:
         self._late = array("d")
         self._refused: list[int] = []
         self._refusals: Counter[tuple[int, str, str, str]] = Counter()
-        self._samples = array("d")
+        self.samples = array("d")
+        """Three numbers for each answer, as `read_samples` gives them back."""
         self._kind = _ReadingConnection if job.samples else _Connection
         self._unanswered: list[int] = []
         self._first_s = self._last_s = 0.0
@@ -127,8 +128,6 @@ class Load:
                     pass
             await self._done.wait()
             progress.cancel()
-        if self.job.samples:
-            Path(self.job.samples).write_bytes(self._samples.tobytes())
         return self._outcome()
 
     async def _connect(self) -> None:
@@ -176,7 +175,7 @@ class Load:
         if status != 202:
             self._refused.append(number)
         if self.job.samples:
-            self._samples.extend((connection.sent_s, self._latency[-1], status))
+            self.samples.extend((connection.sent_s, self._latency[-1], status))
         if self.job.rate > 0:
             self._take(connection)
         else:
@@ -226,7 +225,10 @@ class Load:
 def main() -> None:
     """Run the job given as the only argument."""
     job = msgspec.json.decode(sys.argv[1], type=Job)
-    outcome = uvloop.run(Load(job).run())
+    load = Load(job)
+    outcome = uvloop.run(load.run())
+    if job.samples:
+        Path(job.samples).write_bytes(load.samples.tobytes())
     print(msgspec.json.encode(outcome).decode(), flush=True)  # noqa: T201 - the runner reads it
 
 

@@ -89,7 +89,7 @@ def read_samples(path: Path) -> list[Sample]:
     """Return what a job with `samples` wrote, in order of the answers."""
     values = array("d")
     values.frombytes(path.read_bytes())
-    return [Sample(*values[at : at + 2], int(values[at + 2])) for at in range(0, len(values), 3)]
+    return [Sample(values[at], values[at + 1], int(values[at + 2])) for at in range(0, len(values), 3)]
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Many times more than it can settle: whether accepting stays quick, refusals are clear, and it is as before afterwards.
+"""Many times more than it can settle: whether accepting stays quick, refusals are clear, and what comes afterwards.
 
 The processors are made slow and few payments may be in flight, so that what can be settled is small and known. A
 steady load at half of that runs from before to after, and is what latency and recovery are measured on; in the
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 NORMAL_SHARE = 0.5
 """The steady load, as a share of what can be settled."""
-RECOVERED_RATIO = 2.0
-"""A second counts as normal again when its p99 is at most so many times the p99 before, and nothing is refused."""
 SETTLE_WITHIN_S = 180.0
 # The steady load's first second finds cold caches.
 _COLD_S = 1.0
@@ -42,7 +40,8 @@ class Plan:
     """How hard and how long. `times`: the whole load during the overload, in multiples of what can be settled.
 
     What can be settled is at most processors x `in_flight` / `delay_ms`; with `queue_limit` waiting, new payments
-    are refused. `p99_limit_ms` and `recover_within_s` are what is still sound.
+    are refused. `p99_limit_ms` and `recover_within_s` are what is still sound; a second is normal again when its p99 is
+    at most `normal_ratio` times the p99 before, and nothing is refused in it.
     """
 
     seconds: float = 60.0
@@ -54,6 +53,7 @@ class Plan:
     queue_limit: int = 1500
     p99_limit_ms: float = 500.0
     recover_within_s: float = 10.0
+    normal_ratio: float = 2.0
 
     @property
     def settings(self) -> dict[str, str]:
@@ -136,7 +136,7 @@ def run_overload(contender: Contender, directory: Path, plan: Plan, tell: Callab
         before, after = _sent(samples[0], steady.first_sent_s + _COLD_S, begun_s), _sent(samples[0], ended_s)
         during = [*_sent(samples[0], begun_s, ended_s), *samples[1]]
         normal_ms = _latency(before)
-        recovered_s = recovery_s(after, ended_s, RECOVERED_RATIO * normal_ms["p99"])
+        recovered_s = recovery_s(after, ended_s, plan.normal_ratio * normal_ms["p99"])
         accepted = [one for one in during if one.status == 202]
         refused = [one for one in during if one.status != 202]
         figures = OverloadFigures(

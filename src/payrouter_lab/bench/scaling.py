@@ -61,7 +61,9 @@ def measure_scaling(
             say(f"run {run} of {runs}: {apis} APIs, {dispatchers} dispatchers")
             contender = Contender(PAYROUTER, shape=Shape(apis, dispatchers, limited=False))
             with work_directory(f"scaling-{apis}-{dispatchers}-{run}", keep=keep, parent=directory) as work:
-                found.setdefault((apis, dispatchers), []).append(run_load(contender, work, payments, connections=CONNECTIONS_PER_API * apis))
+                found.setdefault((apis, dispatchers), []).append(
+                    run_load(contender, work, payments, connections=CONNECTIONS_PER_API * apis)
+                )
     points = {shape: _point(shape, loads) for shape, loads in found.items()}
     return [points[2, count] for count in DISPATCHERS], [points[count, 1] for count in APIS]
 
