@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from payrouter_lab.bench.bed import Bed, Contender
     from payrouter_lab.bench.contender_cluster import ServiceFigures
-    from payrouter_lab.bench.jobs import Outcome, Refusal, Sample
+    from payrouter_lab.bench.jobs import Refusal, Sample
 
 NORMAL_SHARE = 0.5
 """The steady load, as a share of what can be settled."""
@@ -127,38 +127,92 @@ def run_overload(contender: Contender, directory: Path, plan: Plan, tell: Callab
         bed.configure(delay_ms=plan.delay_ms)
         loads = Loads(bed)
         settled_per_s = _measure_settling(bed, loads, plan.queue_limit)
-        normal_per_s = NORMAL_SHARE * settled_per_s
         tell(f"it can settle {settled_per_s:.0f}/s; {plan.times:g} times that for {plan.seconds:g} s")
-        steady, flood, samples = _load(loads, plan, normal_per_s, plan.times * settled_per_s - normal_per_s, directory)
-        begun_s, ended_s = flood.first_sent_s, max(sample.sent_s for sample in samples[1])
+        course = _load(loads, plan, settled_per_s, directory)
         drained = bed.target.wait_until_settled(len(loads.accepted), SETTLE_WITHIN_S)
-        drained_s = time.monotonic() - ended_s
-        before, after = _sent(samples[0], steady.first_sent_s + _COLD_S, begun_s), _sent(samples[0], ended_s)
-        during = [*_sent(samples[0], begun_s, ended_s), *samples[1]]
-        normal_ms = _latency(before)
-        recovered_s = recovery_s(after, ended_s, plan.normal_ratio * normal_ms["p99"])
-        accepted = [one for one in during if one.status == 202]
-        refused = [one for one in during if one.status != 202]
-        figures = OverloadFigures(
+        drained_s = time.monotonic() - course.ended_s
+        findings = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s).findings()
+        if not drained:
+            findings.append(f"not everything accepted was settled within {SETTLE_WITHIN_S:g} s")
+        figures = _figures(
+            course,
+            plan,
             settled_per_s=settled_per_s,
-            normal_per_s=normal_per_s,
-            overload_per_s=len(during) / (ended_s - begun_s),
-            accepted=len(accepted),
-            refused=len(refused),
-            unanswered=len(steady.unanswered) + len(flood.unanswered),
-            normal_ms=normal_ms,
-            accepted_ms=_latency(accepted),
-            refused_ms=_latency(refused),
-            recovered_s=recovered_s,
-            after_ms=_latency(_sent(after, ended_s + (recovered_s or 0.0))),
             drained_s=drained_s,
             services=bed.services(used),
-            findings=audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s).findings(),
+            findings=findings,
         )
-        if not drained:
-            figures.findings.append(f"not everything accepted was settled within {SETTLE_WITHIN_S:g} s")
-        figures.findings.extend(_judge(figures, plan, (*steady.refusals, *flood.refusals)))
-        return figures
+    figures.findings.extend(_judge(figures, plan, course.refusals))
+    return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Every answer, by when its payment was sent: of the steady load before and after, of both loads in between."""
+
+    before: list[Sample]
+    during: list[Sample]
+    after: list[Sample]
+    begun_s: float
+    ended_s: float
+    """Monotonic seconds of the first and the last payment of the overload."""
+    unanswered: int
+    refusals: list[Refusal]
+
+
+def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _Course:
+    """Run the steady load throughout and the other one in its middle."""
+    files = directory / "steady.samples", directory / "overload.samples"
+    normal_per_s = NORMAL_SHARE * settled_per_s
+    more_per_s = plan.times * settled_per_s - normal_per_s
+    steady_s = plan.before_s + plan.seconds + plan.after_s
+    with loads.start(round(normal_per_s * steady_s), rate=normal_per_s, samples=files[0]) as steady:
+        time.sleep(plan.before_s)
+        with loads.start(round(more_per_s * plan.seconds), rate=more_per_s, samples=files[1]) as flood:
+            flooded = flood.outcome()
+        steadied = steady.outcome()
+    calm, rush = map(read_samples, files)
+    begun_s, ended_s = flooded.first_sent_s, max(sample.sent_s for sample in rush)
+    return _Course(
+        before=_sent(calm, steadied.first_sent_s + _COLD_S, begun_s),
+        during=[*_sent(calm, begun_s, ended_s), *rush],
+        after=_sent(calm, ended_s),
+        begun_s=begun_s,
+        ended_s=ended_s,
+        unanswered=len(steadied.unanswered) + len(flooded.unanswered),
+        refusals=[*steadied.refusals, *flooded.refusals],
+    )
+
+
+def _figures(  # noqa: PLR0913 - what was measured, piece by piece
+    course: _Course,
+    plan: Plan,
+    *,
+    settled_per_s: float,
+    drained_s: float,
+    services: dict[str, ServiceFigures],
+    findings: list[str],
+) -> OverloadFigures:
+    normal_ms = _latency(course.before)
+    recovered_s = recovery_s(course.after, course.ended_s, plan.normal_ratio * normal_ms["p99"])
+    accepted = [one for one in course.during if one.status == 202]
+    refused = [one for one in course.during if one.status != 202]
+    return OverloadFigures(
+        settled_per_s=settled_per_s,
+        normal_per_s=NORMAL_SHARE * settled_per_s,
+        overload_per_s=len(course.during) / (course.ended_s - course.begun_s),
+        accepted=len(accepted),
+        refused=len(refused),
+        unanswered=course.unanswered,
+        normal_ms=normal_ms,
+        accepted_ms=_latency(accepted),
+        refused_ms=_latency(refused),
+        recovered_s=recovered_s,
+        after_ms=_latency(_sent(course.after, course.ended_s + (recovered_s or 0.0))),
+        drained_s=drained_s,
+        services=services,
+        findings=findings,
+    )
 
 
 def _measure_settling(bed: Bed, loads: Loads, payments: int) -> float:
@@ -170,20 +224,6 @@ def _measure_settling(bed: Bed, loads: Loads, payments: int) -> float:
     if not bed.target.wait_until_settled(payments, SETTLE_WITHIN_S, pause_s=0.02):
         raise LoadError(f"{payments} payments were not settled within {SETTLE_WITHIN_S:g} s")
     return payments / (time.monotonic() - outcome.first_sent_s)
-
-
-def _load(
-    loads: Loads, plan: Plan, normal_per_s: float, more_per_s: float, directory: Path
-) -> tuple[Outcome, Outcome, tuple[list[Sample], list[Sample]]]:
-    """Run the steady load throughout and the other one in its middle; return what came of both."""
-    files = directory / "steady.samples", directory / "overload.samples"
-    steady_s = plan.before_s + plan.seconds + plan.after_s
-    with loads.start(round(normal_per_s * steady_s), rate=normal_per_s, samples=files[0]) as steady:
-        time.sleep(plan.before_s)
-        with loads.start(round(more_per_s * plan.seconds), rate=more_per_s, samples=files[1]) as flood:
-            flooded = flood.outcome()
-        outcome = steady.outcome()
-    return outcome, flooded, (read_samples(files[0]), read_samples(files[1]))
 
 
 def _sent(samples: Iterable[Sample], from_s: float, until_s: float = float("inf")) -> list[Sample]:
