@@ -56,7 +56,7 @@ def check_conformance(bed: Bed, *, examples: int, seed: int) -> ConformanceFigur
     Raises:
         ChildError: if schemathesis or the router does not run to the end.
     """
-    before = _charged(bed)
+    before = set(_charged(bed))
     reports = bed.directory / "schemathesis"
     reports.mkdir()
     argv = [sys.executable, "-m", "schemathesis.cli", "run", f"{bed.target.url}/openapi.json"]
@@ -72,7 +72,9 @@ def check_conformance(bed: Bed, *, examples: int, seed: int) -> ConformanceFigur
     figures.accepted = len(accepted)
     if not bed.target.wait_until_settled(len(before | accepted), 60):
         figures.findings.append("not everything accepted was settled within 60 s")
-    charged = _charged(bed) - before
+    times = Counter(_charged(bed))
+    charged = times.keys() - before
+    figures.findings += [f"{name} was charged {count} times" for name, count in times.items() if count > 1]
     figures.findings += [f"{name} was charged and not answered 202" for name in sorted(charged - accepted)]
     figures.findings += [f"{name} was answered 202 and not charged" for name in sorted(accepted - charged - before)]
     return figures
@@ -122,5 +124,5 @@ def _worded(failure: dict[str, Any]) -> str:
     return "schemathesis: " + json.dumps(failure)[:1500]
 
 
-def _charged(bed: Bed) -> set[str]:
-    return {charge.correlation_id for processor in bed.processors.values() for charge in processor.charges()}
+def _charged(bed: Bed) -> list[str]:
+    return [charge.correlation_id for processor in bed.processors.values() for charge in processor.charges()]
