@@ -63,7 +63,7 @@ def test_any_other_refusal_is_not(refusal: Refusal) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "seconds"),
-    [pytest.param(None, 10, id="one process"), pytest.param(Shape(limited=False), 5, id="cluster")],
+    [pytest.param(None, 10, id="one process"), pytest.param(Shape(limited=False), 3, id="cluster")],
 )
 def test_ten_times_what_can_be_settled_is_refused_clearly_loses_nothing_and_passes(
     servers_directory: Path, shape: Shape | None, seconds: int
@@ -72,7 +72,14 @@ def test_ten_times_what_can_be_settled_is_refused_clearly_loses_nothing_and_pass
     directory.mkdir()
     # Beside other tests a second may be a bad one on its own account: the limits are those of a broken router.
     plan = Plan(
-        seconds=seconds, before_s=3, after_s=5, queue_limit=300, p99_limit_ms=2000, recover_within_s=4, normal_ratio=10
+        seconds=seconds,
+        before_s=3,
+        after_s=4,
+        in_flight=8,
+        queue_limit=200,
+        p99_limit_ms=2000,
+        recover_within_s=3,
+        normal_ratio=10,
     )
     figures = run_overload(Contender(PAYROUTER, shape=shape, settings=plan.settings), directory, plan, print)
     print(figures)

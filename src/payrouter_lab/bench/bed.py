@@ -194,6 +194,8 @@ def started_bed(
             wait_for_port(stack.enter_context(Child(f"processor-{name}", argv, directory=directory)), port)
         processors = {name: Processor(f"http://127.0.0.1:{port}", TOKEN) for name, port in ports.items()}
         bed = Bed(contender, directory, fees, ports, processors, Target(url))
+        for peer in (*processors.values(), bed.target):
+            stack.callback(peer.close)
         bed.configure()
         for processor in processors.values():
             processor.purge()

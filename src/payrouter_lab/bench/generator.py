@@ -22,8 +22,6 @@ import uvloop
 from payrouter_lab.bench.jobs import MOST_REFUSALS, Job, Outcome, Refusal, quantiles, requests
 
 PROGRESS_S = 0.5
-# A paced load that finds no idle connection opens another, up to this many; then payments wait their turn.
-MOST_CONNECTIONS = 1024
 # Requests of small jobs are made before the load begins, those of large ones meanwhile.
 PREPARED = 200_000
 
@@ -165,7 +163,7 @@ class Load:
                 self._idle.popleft().send(number, request, now_s)
             else:
                 self._waiting.append((number, request, now_s))
-                if self._open < MOST_CONNECTIONS:
+                if self._open < self.job.most_connections:
                     tasks.create_task(self._connect())
 
     def answered(self, connection: _Connection, number: int, status: int) -> None:

@@ -25,6 +25,8 @@ class Job(msgspec.Struct, frozen=True):
     connections: int = 64
     rate: float = 0.0
     host: str = "127.0.0.1"
+    most_connections: int = 1024
+    """Paced: finding no idle connection opens another, up to this many; then payments wait their turn."""
     samples: str = ""
     """A file for every answer's instant, latency and status (`read_samples`); then refusals are read, too."""
 

@@ -37,8 +37,16 @@ class Loads:
         self.accepted: set[str] = set()
         self.unanswered: set[str] = set()
 
-    def start(self, count: int, *, rate: float = 0.0, connections: int = 64, samples: Path | None = None) -> Run:
-        """Start sending `count` payments: `rate` a second, or unpaced when it is 0; `samples` as for a job."""
+    def start(
+        self,
+        count: int,
+        *,
+        rate: float = 0.0,
+        connections: int = 64,
+        most_connections: int = 1024,
+        samples: Path | None = None,
+    ) -> Run:
+        """Start sending `count` payments: `rate` a second, or unpaced when it is 0; the rest as for a job."""
         self._streams += 1
         parts = urlsplit(self.bed.target.url)
         job = Job(
@@ -50,6 +58,7 @@ class Loads:
             amount=str(AMOUNT),
             connections=connections,
             rate=rate,
+            most_connections=most_connections,
             samples=str(samples or ""),
         )
         return Run(self, job)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 NORMAL_SHARE = 0.5
 """The steady load, as a share of what can be settled."""
 SETTLE_WITHIN_S = 180.0
+# Together with one to an API for each of 800 under way, what nginx has (`worker_connections` in deploy/nginx.conf); of
+# more clients it closes idle connections, and whoever was about to use one has no answer.
+STEADY_CONNECTIONS, MORE_CONNECTIONS = 200, 800
 # The steady load's first second finds cold caches.
 _COLD_S = 1.0
 
@@ -166,9 +169,13 @@ def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _C
     normal_per_s = NORMAL_SHARE * settled_per_s
     more_per_s = plan.times * settled_per_s - normal_per_s
     steady_s = plan.before_s + plan.seconds + plan.after_s
-    with loads.start(round(normal_per_s * steady_s), rate=normal_per_s, samples=files[0]) as steady:
+    with loads.start(
+        round(normal_per_s * steady_s), rate=normal_per_s, most_connections=STEADY_CONNECTIONS, samples=files[0]
+    ) as steady:
         time.sleep(plan.before_s)
-        with loads.start(round(more_per_s * plan.seconds), rate=more_per_s, samples=files[1]) as flood:
+        with loads.start(
+            round(more_per_s * plan.seconds), rate=more_per_s, most_connections=MORE_CONNECTIONS, samples=files[1]
+        ) as flood:
             flooded = flood.outcome()
         steadied = steady.outcome()
     calm, rush = map(read_samples, files)
