@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "payrouter_lab.badinput", "--silence", "1.5"]
+COMMAND = [sys.executable, "-m", "payrouter_lab.badinput", "--silence", "1.5", "--warm-up", "0"]
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 110
 

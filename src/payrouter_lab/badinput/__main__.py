@@ -23,10 +23,16 @@ from payrouter_lab.badinput.talk import SILENCE_S
 from payrouter_lab.bench.bed import FEES, PAYROUTER, RESULTS, Contender, started_bed, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
+from payrouter_lab.bench.k6 import LoadError
+from payrouter_lab.bench.loads import Loads
 from payrouter_lab.bench.processes import ChildError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from payrouter_lab.bench.bed import Bed
+
+WARM_WITHIN_S = 300.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 # A column per status: narrower, the tables could not be read.
@@ -40,6 +46,9 @@ def run(  # noqa: PLR0913 - one parameter per option
     bursts: Annotated[int, typer.Option(min=1, help="in how many bursts; a good payment and a look after each")] = 25,
     examples: Annotated[int, typer.Option(min=0, help="schemathesis: calls per operation and phase; 0 for none")] = 300,
     seed: Annotated[int, typer.Option(help="decides every flaw and every generated call")] = 1,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="good payments before that, which fill the caches of the data file")
+    ] = 100_000,
     silence: Annotated[
         float, typer.Option(min=0.5, help="seconds to wait for an answer before hanging up")
     ] = SILENCE_S,
@@ -60,6 +69,9 @@ def run(  # noqa: PLR0913 - one parameter per option
         work_directory("badinput", keep=keep, parent=directory, measured=False) as work,
         started_bed(contender, work, FEES, prepare=lambda _bed: None) as bed,
     ):
+        if warm_up:
+            console.print(f"[bold]{warm_up} good payments[/], to warm up")
+            _warm_up(bed, warm_up)
         if requests:
             console.print(f"[bold]{requests} bad requests[/], seed {seed}")
             fuzzer = Fuzzer(
@@ -85,6 +97,14 @@ def run(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(1)
 
 
+def _warm_up(bed: Bed, payments: int) -> None:
+    """Let payments be accepted and settled; whether memory stays flat shows only when every cache is full."""
+    with Loads(bed).start(payments) as load:
+        accepted = load.outcome().accepted
+    if not bed.target.wait_until_settled(accepted, WARM_WITHIN_S):
+        raise ChildError(f"{accepted} good payments were not settled within {WARM_WITHIN_S:g} s")
+
+
 def _end(number: int, _frame: FrameType | None) -> None:
     """Leave by way of every `with`, so that what was started is ended."""
     sys.exit(128 + number)
@@ -95,7 +115,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     try:
         app()
-    except (ChildError, CallError, OSError) as error:
+    except (ChildError, CallError, LoadError, OSError) as error:
         text = "\n".join([str(error), *getattr(error, "__notes__", [])])
         Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)
         sys.exit(2)

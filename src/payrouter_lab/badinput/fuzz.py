@@ -96,6 +96,7 @@ class Fuzzer:
             OSError: if it takes no connections.
         """
         figures = self._figures
+        self._oracle.begin(self._bed)
         begun_s = time.monotonic()
         uvloop.run(self._attack(tell))
         figures.seconds = time.monotonic() - begun_s

@@ -17,7 +17,7 @@ FLAT_MB = 2.0
 """What a process may grow by over the second half of a run, and still counts as flat."""
 WARM_UP = 20_000
 SHORT_MB = 6.0
-"""The same for runs of fewer requests than `WARM_UP`: caches and the queue's head of 4096 payments still fill."""
+"""The same for runs of fewer requests than `WARM_UP`: caches still fill."""
 
 
 def resident_mb(root: int) -> float:

@@ -26,11 +26,16 @@ class Oracle:
         self._samples = samples
         self._sample_of: dict[str, tuple[str, int]] = {}
         self._accepts: Counter[tuple[str, int]] = Counter()
+        self._before: frozenset[str] = frozenset()
 
     @property
     def accepted(self) -> int:
         """How many samples were answered 202 at least once."""
         return len(self._accepts)
+
+    def begin(self, bed: Bed) -> None:
+        """Remember what was charged before anything of ours was sent."""
+        self._before = frozenset(charge.correlation_id for charge in _charges(bed))
 
     def note(self, talked: Talked) -> None:
         """Remember what a sample was answered."""
@@ -48,14 +53,14 @@ class Oracle:
         before = -1
         while time.monotonic() < deadline_s:
             settled = bed.target.settled()
-            if settled == before and settled >= self.accepted:
+            if settled == before and settled >= self.accepted + len(self._before):
                 return
             before = settled
             time.sleep(_REST_S)
 
     def compare(self, bed: Bed) -> tuple[int, list[str]]:
         """Return how many payments the processors charged, and what is wrong with them, a line each."""
-        charges = [charge for processor in bed.processors.values() for charge in processor.charges()]
+        charges = [charge for charge in _charges(bed) if charge.correlation_id not in self._before]
         return len(charges), self.judge(charges)
 
     def judge(self, charges: list[Charge]) -> list[str]:
@@ -87,6 +92,10 @@ class Oracle:
         family, number = key
         make = {"stalled": self._samples.stalled, "good": self._samples.good}.get(family, self._samples.sample)
         return make(number)
+
+
+def _charges(bed: Bed) -> list[Charge]:
+    return [charge for processor in bed.processors.values() for charge in processor.charges()]
 
 
 def _shown(key: tuple[str, int]) -> str:
