@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
-.PHONY: faults faults-everysec
+.PHONY: simulate faults faults-everysec overload bad-input
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -95,6 +95,14 @@ flood: $(VENV)/.dev ## 30 000 payments as fast as they are accepted
 backlog: $(VENV)/.dev ## a million payments waiting, a kill -9, a drain
 	@$(BENCH) backlog $(BENCH_ARGS)
 
+overload: $(VENV)/.dev services ## ten times what can be settled for a minute: one process, then a cluster
+	@$(BENCH) overload $(BENCH_ARGS); one=$$?; $(BENCH) overload --cluster $(BENCH_ARGS) && exit $$one
+
+BAD_INPUT := $(BIN)/python -m payrouter_lab.badinput
+
+bad-input: $(VENV)/.dev services ## 100 000 bad requests and schemathesis: at one process, then at a cluster
+	@$(BAD_INPUT) $(BAD_INPUT_ARGS); one=$$?; $(BAD_INPUT) --cluster $(BAD_INPUT_ARGS) && exit $$one
+
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)
 
@@ -103,6 +111,9 @@ scaling: $(VENV)/.dev services ## what a payment costs each service with more di
 
 summary-cluster: $(VENV)/.dev services ## the same over 10 000 000 payments in PostgreSQL
 	@$(BENCH) summary --engine postgres --large 10000000 $(BENCH_ARGS)
+
+simulate: $(VENV)/.dev ## many lives of an installation in made-up time, faults by seed, on all cores: RUNS=20000 SIMULATE_ARGS='--first 1000'
+	@$(BIN)/python -m payrouter_lab.simulation run $(if $(filter file,$(origin RUNS)),,--runs $(RUNS)) $(SIMULATE_ARGS)
 
 faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load for 10 minutes: FAULTS_ARGS='--seed 1 --minutes 30'
 	@$(BIN)/python -m payrouter_lab.faults $(FAULTS_ARGS)

@@ -231,6 +231,28 @@ def test_what_is_not_http_and_what_is_internal_gets_a_problem_document(bed: Bala
     assert bed.asked == []
 
 
+def test_trace_is_refused_with_the_methods_there_are(bed: Balanced) -> None:
+    for target, allowed in {
+        "/payments": "POST",
+        "/purge-payments?": "POST",
+        "/payments/x": "GET",
+        "/health": "GET",
+    }.items():
+        answer = bed.call("TRACE", target)
+        assert (answer.status, answer.headers["allow"]) == (405, allowed)
+        problem(answer)
+    assert bed.asked == []
+
+
+@pytest.mark.parametrize(
+    "line", ["GET /health", "GET /nowhere", "GET /%zz", "GET /payments-summary?from=x", 'G_T-S /health"HTTP/1.1']
+)
+def test_http_0_9_is_cut_off_as_its_answer_would_have_no_head(bed: Balanced, line: str) -> None:
+    with pytest.raises(ConnectionResetError):
+        bed.raw(f"{line}\r\n".encode())
+    assert bed.asked == []
+
+
 def test_more_requests_at_once_than_fit_into_its_memory_are_told_to_come_back(tmp_path: Path) -> None:
     with balanced(tmp_path, ("limit_conn under_way 800;", "limit_conn under_way 2;")) as bed:
         bed.behave("hang")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, assert_never
 
+from payrouter.domain.board import Standing
 from payrouter.domain.events import (
     AttemptFailed,
     Event,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("payrouter")
 _QUIET_S = 1.0
+_ROUTINE = frozenset((Standing.USABLE, Standing.FULL))
 
 
 class EventLog:
@@ -48,7 +50,9 @@ class EventLog:
             case PaymentBuried(correlation_id, processor, reason):
                 _log.error("%s is a dead letter: %s %s", correlation_id, processor, reason)
             case StandingChanged(processor, before, after, expected_ms):
-                _log.info("%s is %s (was %s, expects %.0f ms)", processor, after, before, expected_ms)
+                # A limit is reached and left many times a second when there is more to do than it lets through.
+                level = logging.DEBUG if _ROUTINE.issuperset((before, after)) else logging.INFO
+                _log.log(level, "%s is %s (was %s, expects %.0f ms)", processor, after, before, expected_ms)
             case HealthCallFailed(processor, detail):
                 self._once(f"health {processor}", logging.WARNING, f"{processor}: {detail}")
             case StoreFailed(doing, detail):

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from payrouter_lab.bench import backlog as backlogs
-from payrouter_lab.bench import challenge, flood, scaling, schedule, summaries
+from payrouter_lab.bench import challenge, flood, overload, scaling, schedule, summaries
 from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
@@ -182,6 +182,46 @@ def run_backlog(  # noqa: PLR0913 - one parameter per option
         lambda _contender, work: backlogs.run_backlog(work, payments, rate, seconds, console),
     )
     report("backlog", f"backlog of {payments}", backlogs.ROWS, results, json_file)
+
+
+@app.command("overload")
+def run_overload(  # noqa: PLR0913 - one parameter per option
+    *,
+    seconds: Annotated[float, typer.Option(min=1, help="length of the overload")] = 60,
+    times: Annotated[float, typer.Option(min=1, help="the load, in multiples of what can be settled")] = 10,
+    before: Annotated[float, typer.Option(min=3, help="seconds at half of what can be settled before it")] = 15,
+    after: Annotated[float, typer.Option(min=3, help="seconds of the same after it")] = 20,
+    queue_limit: Annotated[int, typer.Option(min=100, help="PAYROUTER_QUEUE_LIMIT of the router")] = 1500,
+    p99_limit: Annotated[float, typer.Option(min=1, help="most ms of accept p99 in the overload")] = 500,
+    normal_ratio: Annotated[float, typer.Option(min=1, help="p99 of a normal second, to the p99 before")] = 2,
+    runs: Runs = 1,
+    keep: Keep = None,
+    directory: Directory = RESULTS,
+    json_file: JsonFile = None,
+    cluster: Cluster = False,
+    apis: Apis = 2,
+    dispatchers: Dispatchers = 1,
+    no_limits: NoLimits = False,
+) -> None:
+    """Send many times what can be settled, watch how it refuses and recovers, and compare the books."""
+    plan = overload.Plan(
+        seconds=seconds,
+        times=times,
+        before_s=before,
+        after_s=after,
+        queue_limit=queue_limit,
+        p99_limit_ms=p99_limit,
+        normal_ratio=normal_ratio,
+    )
+    shape = Shape(apis, dispatchers, limited=not no_limits) if cluster else None
+    results = measure(
+        "overload",
+        [Contender(PAYROUTER, shape=shape, settings=plan.settings)],
+        runs,
+        (directory, keep),
+        lambda contender, work: overload.run_overload(contender, work, plan, console.print),
+    )
+    report("overload", f"{times:g} times what can be settled for {seconds:g} s", overload.ROWS, results, json_file)
 
 
 @app.command("summary")

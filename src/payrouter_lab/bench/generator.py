@@ -11,18 +11,17 @@ import asyncio
 import sys
 import time
 from array import array
-from collections import deque
+from collections import Counter, deque
+from pathlib import Path
 from typing import Any, cast
 
 import httptools
 import msgspec
 import uvloop
 
-from payrouter_lab.bench.jobs import Job, Outcome, quantiles, requests
+from payrouter_lab.bench.jobs import MOST_REFUSALS, Job, Outcome, Refusal, quantiles, requests
 
 PROGRESS_S = 0.5
-# A paced load that finds no idle connection opens another, up to this many; then payments wait their turn.
-MOST_CONNECTIONS = 1024
 # Requests of small jobs are made before the load begins, those of large ones meanwhile.
 PREPARED = 200_000
 
@@ -61,6 +60,32 @@ class _Connection(asyncio.Protocol):
         self.load.lost(self)
 
 
+class _ReadingConnection(_Connection):
+    """One that also reads what refusals say, which costs CPU."""
+
+    __slots__ = ("body", "headers")
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(load)
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status != 202:
+            content_type, retry_after = (self.headers.get(name, b"") for name in (b"content-type", b"retry-after"))
+            self.load.refused(status, content_type.decode(), retry_after.decode(), self.body.decode())
+        self.headers.clear()
+        self.body = b""
+        super().on_message_complete()
+
+
 class Load:
     """One job under way."""
 
@@ -76,6 +101,10 @@ class Load:
         self._latency = array("d")
         self._late = array("d")
         self._refused: list[int] = []
+        self._refusals: Counter[tuple[int, str, str, str]] = Counter()
+        self.samples = array("d")
+        """Three numbers for each answer, as `read_samples` gives them back."""
+        self._kind = _ReadingConnection if job.samples else _Connection
         self._unanswered: list[int] = []
         self._first_s = self._last_s = 0.0
 
@@ -102,7 +131,7 @@ class Load:
     async def _connect(self) -> None:
         self._open += 1
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self), self.job.host, self.job.port)
+        _, connection = await loop.create_connection(lambda: self._kind(self), self.job.host, self.job.port)
         self._take(connection)
 
     def _take(self, connection: _Connection) -> None:
@@ -134,7 +163,7 @@ class Load:
                 self._idle.popleft().send(number, request, now_s)
             else:
                 self._waiting.append((number, request, now_s))
-                if self._open < MOST_CONNECTIONS:
+                if self._open < self.job.most_connections:
                     tasks.create_task(self._connect())
 
     def answered(self, connection: _Connection, number: int, status: int) -> None:
@@ -143,11 +172,18 @@ class Load:
         self._latency.append((now_s - connection.sent_s) * 1000)
         if status != 202:
             self._refused.append(number)
+        if self.job.samples:
+            self.samples.extend((connection.sent_s, self._latency[-1], status))
         if self.job.rate > 0:
             self._take(connection)
         else:
             self._send_next(connection, now_s)
         self._check_done()
+
+    def refused(self, *said: *tuple[int, str, str, str]) -> None:
+        """Note a refusal's status, Content-Type, Retry-After and body."""
+        if len(self._refusals) < MOST_REFUSALS or said in self._refusals:
+            self._refusals[said] += 1
 
     def lost(self, connection: _Connection) -> None:
         """Note a broken connection, and what it leaves unanswered; open another for what is still to send."""
@@ -180,13 +216,17 @@ class Load:
             last_answer_s=self._last_s,
             latency_ms=quantiles(self._latency),
             late_ms=quantiles(self._late)["p99"],
+            refusals=[Refusal(*said, count) for said, count in self._refusals.items()],
         )
 
 
 def main() -> None:
     """Run the job given as the only argument."""
     job = msgspec.json.decode(sys.argv[1], type=Job)
-    outcome = uvloop.run(Load(job).run())
+    load = Load(job)
+    outcome = uvloop.run(load.run())
+    if job.samples:
+        Path(job.samples).write_bytes(load.samples.tobytes())
     print(msgspec.json.encode(outcome).decode(), flush=True)  # noqa: T201 - the runner reads it
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from array import array
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -10,6 +11,7 @@ from payrouter_lab.bench.ids import payment_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -23,6 +25,31 @@ class Job(msgspec.Struct, frozen=True):
     connections: int = 64
     rate: float = 0.0
     host: str = "127.0.0.1"
+    most_connections: int = 1024
+    """Paced: finding no idle connection opens another, up to this many; then payments wait their turn."""
+    samples: str = ""
+    """A file for every answer's instant, latency and status (`read_samples`); then refusals are read, too."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An answer that was not `202`, and how often it came. `retry_after` is empty when there was none."""
+
+    status: int
+    content_type: str
+    retry_after: str
+    body: str
+    count: int
+
+
+class Sample(NamedTuple):
+    """One answer: monotonic second at which its payment was sent, or should have been; latency; status."""
+
+    sent_s: float
+    latency_ms: float
+    status: int
+
+
+MOST_REFUSALS = 100
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -41,6 +68,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """p50, p90, p99 and max, from when a payment was sent, or should have been had a connection been idle."""
     late_ms: float
     """Paced: the p99 of how much later than planned a payment was sent."""
+    refusals: list[Refusal] = []
+    """With `samples`: what the refusals said, each different text once; at most `MOST_REFUSALS`."""
 
     @property
     def accepted_per_s(self) -> float:
@@ -56,6 +85,13 @@ def requests(job: Job) -> Iterator[bytes]:
     pattern = f"{head}Content-Length: {length}\r\n\r\n{body}"
     for number in range(job.count):
         yield (pattern % payment_id(job.salt, job.stream, number)).encode()
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Return what a job with `samples` wrote, in order of the answers."""
+    values = array("d")
+    values.frombytes(path.read_bytes())
+    return [Sample(values[at], values[at + 1], int(values[at + 2])) for at in range(0, len(values), 3)]
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:

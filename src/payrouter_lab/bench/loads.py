@@ -18,6 +18,7 @@ from payrouter_lab.bench.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from payrouter_lab.bench.bed import Bed
@@ -36,8 +37,16 @@ class Loads:
         self.accepted: set[str] = set()
         self.unanswered: set[str] = set()
 
-    def start(self, count: int, *, rate: float = 0.0, connections: int = 64) -> Run:
-        """Start sending `count` payments: `rate` a second, or unpaced when it is 0."""
+    def start(
+        self,
+        count: int,
+        *,
+        rate: float = 0.0,
+        connections: int = 64,
+        most_connections: int = 1024,
+        samples: Path | None = None,
+    ) -> Run:
+        """Start sending `count` payments: `rate` a second, or unpaced when it is 0; the rest as for a job."""
         self._streams += 1
         parts = urlsplit(self.bed.target.url)
         job = Job(
@@ -49,6 +58,8 @@ class Loads:
             amount=str(AMOUNT),
             connections=connections,
             rate=rate,
+            most_connections=most_connections,
+            samples=str(samples or ""),
         )
         return Run(self, job)
 

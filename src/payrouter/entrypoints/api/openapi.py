@@ -32,6 +32,11 @@ def _problem(description: str, *, retry: bool = False) -> dict[str, Any]:
 
 
 _UNAVAILABLE = _problem("Nothing can be made durable just now, or the queue bound is reached.", retry=True)
+_WHERE_IT_STANDS = {
+    "operationId": "getPayment",
+    "parameters": {"correlationId": "$request.body#/correlationId"},
+    "description": "Where the payment stands.",
+}
 _MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
 
 
@@ -66,7 +71,7 @@ def _post_payment() -> dict[str, Any]:
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewPayment"}}},
         },
         "responses": {
-            "202": _json("Durably queued, now or before.", _MESSAGE),
+            "202": {**_json("Durably queued, now or before.", _MESSAGE), "links": {"payment": _WHERE_IT_STANDS}},
             "400": _problem("Not JSON, or not HTTP."),
             "408": _problem("The request did not arrive in time."),
             "409": _problem("This correlationId was accepted with another amount."),
