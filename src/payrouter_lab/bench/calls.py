@@ -35,10 +35,6 @@ class Peer:
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
         self._headers = {"Content-Type": "application/json"} | (headers or {})
 
-    def close(self) -> None:
-        """Close the connection; the next call opens another."""
-        self._connection.close()
-
     def ask(self, method: str, target: str, body: object = None) -> tuple[int, bytes]:
         """Return status and body of one call, on a fresh connection if the old one has gone.
 
