@@ -9,7 +9,8 @@ from payrouter.adapters import cluster
 from payrouter.adapters.http import gateway
 from payrouter.adapters.http.client import NoAnswer
 from payrouter.adapters.redis import departures, queue
-from payrouter.application import accept, dispatch, recorder
+from payrouter.adapters.redis.lease import RedisLease
+from payrouter.application import accept, dispatch, news, recorder
 from payrouter.domain.attempt import FailedAttempt, Refusal, Refused
 from payrouter.domain.errors import StoreUnavailable, StoreUncertain
 from payrouter.domain.payment import PaymentEvent, PaymentState
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     Plant = Callable[[pytest.MonkeyPatch], None]
 
 BUGS: dict[str, Plant] = {}
+ONCE_REAL: dict[str, Plant] = {}
+"""Bugs that a seed found; rare, so each is kept with a seed that finds it."""
 
 
 def bug(name: str) -> Callable[[Plant], Plant]:
@@ -307,3 +310,26 @@ def _unfenced_health(patch: pytest.MonkeyPatch) -> None:
         "reserve_health_call",
         lambda _self, _node, _token, _processor, _pause_us, _leaves_us, _doubt_us: 0,
     )
+
+
+# -- once real
+
+
+def _dies_of_news(patch: pytest.MonkeyPatch) -> None:
+    tell = news.HintTeller._tell_what_is_due
+
+    async def brittle(self: Any) -> float | None:
+        pause_s = await tell(self)
+        for one in self._untold:
+            self._next_s[one]
+        return pause_s
+
+    patch.setattr(news.HintTeller, "_tell_what_is_due", brittle)
+
+
+def _believes_any_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RedisLease, "doubt_s", lambda _self: 0.0)
+
+
+ONCE_REAL["a processor's news comes up while another's are told, and the dispatcher dies of it"] = _dies_of_news
+ONCE_REAL["an unwatched clock is believed that a health call was long ago"] = _believes_any_clock

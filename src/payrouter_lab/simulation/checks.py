@@ -16,6 +16,8 @@ from payrouter.domain.payment import PaymentState
 from payrouter.domain.window import Window, format_instant
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from payrouter_lab.simulation.clients import Clients
     from payrouter_lab.simulation.installation import Installation
 
@@ -23,6 +25,7 @@ CLOSED_AFTER_S = 3.0
 """A window is closed when its end is so long ago, and no attempt in it is without an outcome."""
 
 NO_CALL_TOLERANCE_S = 1e-6
+POLITE = "polite (I8)"
 
 
 class Violation(NamedTuple):
@@ -100,28 +103,33 @@ def dead_letters(installation: Installation) -> set[str]:
     return {from_blob(blob) for blob in installation.redis.data.dead.ids.values()}
 
 
-def all_ended(installation: Installation, clients: Clients) -> bool:
-    """Return whether everything that was promised is settled or a dead letter."""
+def all_ended(installation: Installation, clients: Clients, excused: Set[str]) -> bool:
+    """Return whether everything that was promised is settled or a dead letter, but for what may be lost."""
     rows, data = installation.rows.rows, installation.redis.data
     if len(data.payments) != len(data.dead.ids):
         return False
     dead = dead_letters(installation)
     return all(
-        one.correlation_id in rows or one.correlation_id in dead for one in clients.asked.values() if one.promised
+        one.correlation_id in rows or one.correlation_id in dead
+        for one in clients.asked.values()
+        if one.promised and one.correlation_id not in excused
     )
 
 
 # -- while it runs
 
 
-def closed_window(installation: Installation, window: Window) -> list[Violation]:
-    """Compare both sides' totals of a window at this instant, but for attempts without an outcome."""
+def closed_window(installation: Installation, window: Window, excused: Set[str]) -> list[Violation]:
+    """Compare both sides' totals of a window at this instant, but for attempts without an outcome.
+
+    Of `excused` payments only those charges count that we know of.
+    """
     settled, standing = ours(installation), unresolved(installation)
     expected: dict[str, Totals] = {}
     wrong: list[Violation] = []
     for correlation_id, entries in theirs(installation).items():
         for entry in entries:
-            if entry.requested_us not in window:
+            if entry.requested_us not in window or (correlation_id in excused and settled.get(correlation_id) != entry):
                 continue
             if correlation_id in settled:
                 before = expected.get(entry.processor, Totals())
@@ -175,7 +183,7 @@ def bounds(installation: Installation) -> list[Violation]:
 
 def books(installation: Installation, clients: Clients, conduct: Conduct) -> list[Violation]:
     """Compare everything with everything, once nothing happens any more."""
-    wrong = [*conduct.violations, *(Violation("answers", "", text) for text in clients.wrongs)]
+    wrong = [*conduct.violations, *(Violation("answers", *wrong_one) for wrong_one in clients.wrongs)]
     charged, settled, dead = theirs(installation), ours(installation), dead_letters(installation)
     for correlation_id, entries in charged.items():
         if len(entries) > 1:
@@ -238,7 +246,7 @@ def _health(installation: Installation) -> list[Violation]:
         for earlier, later in itertools.pairwise(calls):
             if later - earlier < BETWEEN_CALLS_S - NO_CALL_TOLERANCE_S:
                 found = f"{name} was called at {earlier:.3f} s and again {later - earlier:.3f} s later"
-                wrong.append(Violation("polite (I8)", "", found))
+                wrong.append(Violation(POLITE, "", found))
     return wrong
 
 

@@ -41,7 +41,8 @@ class Clients:
     for_s: float
     asked: dict[str, Asked] = field(default_factory=dict)
     answers: dict[int, int] = field(default_factory=dict)
-    wrongs: list[str] = field(default_factory=list)
+    wrongs: list[tuple[str, str]] = field(default_factory=list)
+    """CorrelationId, and what was wrong with an answer."""
     _left: int = 0
 
     @property
@@ -86,7 +87,7 @@ class Clients:
             # A full queue has certainly not taken it; whatever else went wrong says nothing.
             one.possible |= not (status == 503 and b"which is the limit" in said)
             if status not in (0, 503):
-                self.wrongs.append(f"{one.correlation_id} was answered {status} {said.decode()}")
+                self.wrongs.append((one.correlation_id, f"was answered {status} {said.decode()}"))
                 return
             await asyncio.sleep(self.chance.uniform(0.05, 0.5))
 
@@ -97,19 +98,19 @@ class Clients:
         if self.chance.random() < 0.5:
             status, said = await self._post(one.correlation_id, format_minor(one.amount_minor).encode())
             if status not in (0, 202, 503):
-                self.wrongs.append(f"{one.correlation_id} repeated was answered {status} {said.decode()}")
+                self.wrongs.append((one.correlation_id, f"repeated was answered {status} {said.decode()}"))
         else:
             status, said = await self._post(one.correlation_id, format_minor(one.amount_minor + 1).encode())
             # What Redis has forgotten is found in the ledger before it is sent, and becomes a dead letter.
             forgotten = (202,) if self.installation.shape.remember_settled < self.payments else ()
             if status not in (0, 409, 503, *forgotten):
-                self.wrongs.append(f"{one.correlation_id} with another amount was answered {status} {said.decode()}")
+                self.wrongs.append((one.correlation_id, f"with another amount was answered {status} {said.decode()}"))
 
     async def _send_nonsense(self, number: int) -> None:
         correlation_id = f"{number:08x}-0bad-4000-8000-{number:012x}"
         status, said = await self._post(correlation_id, self.chance.choice(NONSENSE))
         if status not in (0, 400, 422, 503):
-            self.wrongs.append(f"nonsense was answered {status} {said.decode()}")
+            self.wrongs.append((correlation_id, f"nonsense was answered {status} {said.decode()}"))
 
     async def _post(self, correlation_id: str, amount: bytes) -> tuple[int, bytes]:
         """Return status and body; status 0 for no answer. The balancer asks one API, and another if it is not there."""

@@ -163,6 +163,17 @@ async def _failing(storm: Storm) -> None:
     state.failing = False
 
 
+@fault("processor: all failing at once")
+async def _all_failing(storm: Storm) -> None:
+    states = [processor.state for processor in storm.installation.processors.values()]
+    for state in states:
+        state.failing = True
+    await asyncio.sleep(storm.seconds(0.1, 3.0))
+    for state in states:
+        state.failing = False
+        await asyncio.sleep(storm.seconds(0.0, 0.2))
+
+
 @fault("processor: slow")
 async def _slow(storm: Storm) -> None:
     state = storm.some().state

@@ -310,6 +310,10 @@ class _Link:
         self._redis = installation.redis
         self._wire = Wire(process, installation.redis_site, ordered=True)
 
+    @property
+    def connections(self) -> int:
+        return self._wire.connections
+
     async def eval(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
         del keys  # there is one installation here
         return await self._wire.ask(f"redis.{script.name}", partial(self._redis.run, script.name, args))

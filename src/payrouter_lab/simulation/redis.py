@@ -113,7 +113,8 @@ class SimulatedRedis:
             for blob in before.payments.keys() | now.payments.keys()
             if before.payments.get(blob) != now.payments.get(blob)
         }
-        return changed | (before.known.keys() ^ now.known.keys())
+        settled_before = before.known.keys() | before.known_before.keys()
+        return changed | (settled_before ^ (now.known.keys() | now.known_before.keys()))
 
     def restart(self, data: _Data) -> None:
         """Come back with what was on disk."""

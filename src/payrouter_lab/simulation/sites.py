@@ -79,6 +79,7 @@ class Wire:
         self._arrives_s = 0.0
         self._answers_s = 0.0
         self._down_until_s = 0.0
+        self.connections = 1
         site.wires.append(self)
 
     def ask(self, label: str, work: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -140,6 +141,7 @@ class Wire:
 
     def cut(self) -> None:
         """Break the connection. What has not arrived never will, or does so late."""
+        self.connections += 1
         site = self._site
         now_s, draw = site.universe.now_s, site.chance.random
         for call in list(self._under_way):

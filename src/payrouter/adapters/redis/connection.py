@@ -41,6 +41,8 @@ class RedisLink:
         self._most_waiting = most_waiting
         self._pipe: Pipe | None = None
         self._up_since_s = 0.0
+        self.connections = 0
+        """How often Redis was connected to. Behind a new connection may be a Redis that was restarted."""
         self._down_because = "not opened yet"
         self._attempts = Attempts()
         self._reopening: asyncio.Task[None] | None = None
@@ -126,6 +128,7 @@ class RedisLink:
             self._down_because = str(error)
             raise
         self._pipe = pipe
+        self.connections += 1
         self._up_since_s = asyncio.get_running_loop().time()
 
     def _ended(self, pipe: Pipe, reason: str, unanswered: int) -> None:

@@ -94,6 +94,7 @@ class RedisQueue:
         self._holdings = Holdings()
         self._returning: dict[str, tuple[bytes, bytes]] = {}
         self._looks_back = False
+        self._connections = 0
         self.membership = Membership(link, keys, self._fenced)
         self.departures = Departures(link, keys, self._holdings, remember=remember)
         self.recovery = Recovery(keys, self.membership, self._holdings, self.departures, ledger)
@@ -315,6 +316,10 @@ class RedisQueue:
             await self.join()
         await self.departures.make_up()
         await self._give_back()
+        if self._connections != self._link.connections:
+            self._connections = self._link.connections
+            # One that does not sync every write may have forgotten what this dispatcher is done with.
+            self.membership.unsure = True
         await self.recovery.give_up_unknown()
         await self._look_back()
 
