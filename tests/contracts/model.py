@@ -516,9 +516,9 @@ class Model(RuleBasedStateMachine):
     def crash(self, number: int) -> None:
         number = self.number(number)
         holder = self.holder(number)
+        self.silent.add(holder)
         self.set_heartbeats()
         self.run(self.engine_here.crash(number))
-        self.silent.add(holder)
         self.returning[number].clear()
         self.silent_are_gone()
         self.registered.add(self.holder(number))

@@ -201,8 +201,7 @@ class ClusterProcesses:
         return self.processes[number].registered_as
 
     async def crash(self, number: int) -> None:
-        """The one that died is silent from now on: who joins next, here itself, takes over from it."""
-        await self.set_heartbeats(silent={self.holder(number)})
+        """The one that died is silent by now: who joins next, here itself, takes over from all that are."""
         await self.processes[number].link.close()
         self.processes[number] = await self._started()
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say after how many seeds each planted bug was found."""
-    planted = sys.modules.get("simulation.test_planted_bugs")
-    found_after: dict[str, int] = planted.found_after if planted is not None else {}
+    planted = [module for name, module in sys.modules.items() if name.endswith("test_planted_bugs")]
+    found_after: dict[str, int | None] = planted[0].found_after if planted else {}
     if found_after:
-        median = statistics.median(found_after.values())
+        median = statistics.median(seeds for seeds in found_after.values() if seeds is not None)
         terminalreporter.section(f"seeds until each planted bug was found, median {median:g}")
         for name, seeds in found_after.items():
-            terminalreporter.write_line(f"{seeds:5d}  {name}")
+            terminalreporter.write_line(f"{seeds or 'never':>5}  {name}")

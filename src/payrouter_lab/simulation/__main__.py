@@ -96,7 +96,7 @@ def run_many(  # noqa: PLR0913 - one parameter per option
     options = Options(payments, storm_s, _chosen(fault))
     tally, started_s = Tally(), time.perf_counter()
     with _progress(runs) as advance:
-        for result in _results(range(first, first + runs), options, jobs):
+        for result in live_through(range(first, first + runs), options, jobs):
             tally.add(result)
             advance(len(tally.broken))
     took_s = time.perf_counter() - started_s
@@ -147,7 +147,8 @@ def _chosen(parts: list[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def _results(seeds: range, options: Options, jobs: int) -> Iterator[Result]:
+def live_through(seeds: range, options: Options, jobs: int) -> Iterator[Result]:
+    """Live through seeds, several at once, and give each result as it comes."""
     if jobs == 1:
         for seed in seeds:
             yield run_seed(seed, options)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from payrouter_lab.simulation.installation import Installation
+    from payrouter_lab.simulation.installation import DispatcherProcess, Installation
     from payrouter_lab.simulation.processes import Process
     from payrouter_lab.simulation.processors import SimulatedProcessor
 
@@ -50,8 +50,11 @@ def fault(name: str) -> Callable[[Fault], Fault]:
 
 @dataclass(frozen=True, slots=True)
 class _Trap:
+    """What waits for whoever takes a step: its end, or a pause of so many seconds."""
+
     step: str
     passes: int
+    pause_s: float | None = None
 
 
 class Storm:
@@ -105,18 +108,22 @@ class Storm:
         """Draw a duration."""
         return self.chance.uniform(least, most)
 
-    def trap(self, step: str, passes: int) -> None:
-        """Kill whichever process takes this step next, after some have passed."""
-        self._trap = _Trap(step, passes)
+    def trap(self, step: str, passes: int, pause_s: float | None = None) -> None:
+        """Kill whichever process takes this step next, after some have passed; or pause it there."""
+        self._trap = _Trap(step, passes, pause_s)
 
     def _sprung(self, process: Process, step: str) -> bool:
         trap = self._trap
         if trap is None or step != trap.step:
             return False
         if trap.passes:
-            self._trap = _Trap(step, trap.passes - 1)
+            self._trap = _Trap(step, trap.passes - 1, trap.pause_s)
             return False
         self._trap = None
+        if trap.pause_s is not None:
+            process.loop.pause()
+            self.installation.universe.network.call_later(trap.pause_s, process.loop.resume)
+            return False
         self.installation.in_network(self._start_again_later, process.name.startswith("api"))
         return True
 
@@ -283,6 +290,61 @@ async def _paused(storm: Storm) -> None:
     loop.pause()
     await asyncio.sleep(storm.chance.choice((0.2, 1.0, LEFT_FOR_DEAD_S)) * storm.seconds(0.5, 1.5))
     loop.resume()
+
+
+async def _busy_dispatcher(storm: Storm) -> DispatcherProcess | None:
+    """Return a dispatcher with attempts under way, as soon as there is one."""
+    for _ in range(100):
+        busy = [one for one in storm.installation.dispatchers if one.running and one.running.dispatcher.in_flight]
+        if busy:
+            return storm.chance.choice(busy)
+        await asyncio.sleep(0.02)
+    return None
+
+
+@fault("process: paused until it is taken for dead, while its attempts are being refused")
+async def _paused_amid_refusals(storm: Storm) -> None:
+    states = [processor.state for processor in storm.installation.processors.values()]
+    for state in states:
+        state.delay_ms = 300
+    member = await _busy_dispatcher(storm)
+    if member is not None:
+        member.process.loop.pause()
+        for state in states:
+            state.failing = True
+        await asyncio.sleep(0.4)
+        # Whoever takes over repeats them, and gets no answer for long.
+        for state in states:
+            state.failing = False
+            state.delay_ms = 4000
+        await asyncio.sleep(storm.seconds(2.5, 4.0))
+        member.process.loop.resume()
+    for state in states:
+        state.delay_ms = 0
+
+
+@fault("process: killed while its attempts sleep, and their repeats are refused")
+async def _killed_amid_sleepers(storm: Storm) -> None:
+    states = [processor.state for processor in storm.installation.processors.values()]
+    for state in states:
+        state.delay_ms = 6000
+    member = await _busy_dispatcher(storm)
+    if member is not None:
+        storm.kill(member)
+    for state in states:
+        state.delay_ms = 0
+        state.failing = True
+    await asyncio.sleep(storm.seconds(2.5, 4.5))
+    for state in states:
+        state.failing = False
+
+
+@fault("process: paused at a step until it is taken for dead")
+async def _paused_at_a_step(storm: Storm) -> None:
+    step = storm.chance.choice(
+        ("redis.claim", "redis.claim", "redis.begin", "redis.orphans", "postgres.settle", "prove")
+    )
+    storm.trap(f"{step}:after", storm.chance.choice((0, 0, 1, 5)), storm.seconds(2.5, 5.0))
 
 
 @fault("process: stopped and replaced")

@@ -47,6 +47,10 @@ class Departures:
         self._remember = remember
         self._leaving: dict[str, None] = {}
 
+    def __contains__(self, correlation_id: str) -> bool:
+        """Return whether a payment is in the ledger and still to be removed."""
+        return correlation_id in self._leaving
+
     async def standing(self, settlements: Sequence[Settlement]) -> list[Standing | None]:
         """Return attempts made and failures kept of each charge that may be written, None for those that may not.
 
@@ -107,7 +111,10 @@ class Departures:
 
     async def let_go(self, correlation_ids: Iterable[str]) -> None:
         """Remove payments that are in the ledger, whoever holds them. With Redis away this is made up for later."""
-        self._leaving.update(dict.fromkeys(correlation_ids))
+        for correlation_id in correlation_ids:
+            self._leaving[correlation_id] = None
+            # Whatever else is said of it from here on concerns nobody.
+            self._holdings.settled(correlation_id)
         try:
             await self.make_up()
         except StoreUnavailable as error:
@@ -136,7 +143,6 @@ class Departures:
             await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
             for correlation_id in leaving:
                 self._leaving.pop(correlation_id, None)
-                self._holdings.settled(correlation_id)
 
     def forget(self) -> None:
         """Everything was purged."""

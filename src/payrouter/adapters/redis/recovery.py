@@ -117,7 +117,8 @@ class Recovery:
         held = await self._membership.run(_HELD, [keys.dispatchers, keys.queue], [])
         unknown: list[bytes | str | int] = []
         for blob, entry in pairs(held or []):
-            if from_blob(blob) not in self._holdings:
+            correlation_id = from_blob(blob)
+            if correlation_id not in self._holdings and correlation_id not in self._departures:
                 unknown += (blob, entry)
         return unknown
 
