@@ -163,11 +163,11 @@ class SimulatedRedis:
             self._ack(place)
         data.pending.pop(_consumer(instance.encode()), None)
 
-    def _set_expired_free(self, lasts_ms: int) -> list[str]:
+    def _set_expired_free(self, lasts_ms: int, but: str = "") -> list[str]:
         now, dispatchers = self._now_ms(), self.data.dispatchers
         for instance, until in dispatchers.items():
             dispatchers[instance] = min(until, now + lasts_ms)
-        expired = [instance for instance, until in dispatchers.items() if until <= now]
+        expired = [instance for instance, until in dispatchers.items() if until <= now and instance != but]
         for instance in expired:
             self._set_free(instance)
         return expired
@@ -393,9 +393,7 @@ class SimulatedRedis:
             return None
         data, taken = self.data, list[str]()
         if calm == b"1":
-            until = data.dispatchers[instance.decode()]
-            data.dispatchers[instance.decode()] = max(until, self._now_ms() + 1)
-            taken = self._set_expired_free(int(lasts_ms))
+            taken = self._set_expired_free(int(lasts_ms), but=instance.decode())
         reply = [" ".join(taken).encode()]
         for place, blob in data.orphans.take(int(most)):
             record = data.payments.get(blob)

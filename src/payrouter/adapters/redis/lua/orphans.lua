@@ -11,8 +11,7 @@ end
 local taken = {}
 if ARGV[4] == '1' then
   -- Whoever asks is alive, whatever its last heartbeat says.
-  redis.call('ZADD', dispatchers, 'XX', 'GT', now_ms() + 1, instance)
-  taken = set_expired_free(dispatchers, queue, payments, again, orphans, group, tonumber(ARGV[5]))
+  taken = set_expired_free(dispatchers, queue, payments, again, orphans, group, tonumber(ARGV[5]), instance)
 end
 local reply = { table.concat(taken, ' ') }
 local found = redis.call('ZRANGE', orphans, 0, most - 1)

@@ -20,16 +20,19 @@ local function set_free(dispatchers, queue, payments, again, orphans, group, ins
   redis.call('XGROUP', 'DELCONSUMER', queue, group, consumer)
 end
 
--- Set free what those hold whose heartbeat stopped. Returns their names.
-local function set_expired_free(dispatchers, queue, payments, again, orphans, group, lasts_ms)
+-- Set free what those hold whose heartbeat stopped, `but` one, who asks and so is alive. Returns their names.
+local function set_expired_free(dispatchers, queue, payments, again, orphans, group, lasts_ms, but)
   local now = now_ms()
   -- None lasts for longer than one heartbeat from now: the clock was set back since.
   for _, instance in ipairs(redis.call('ZRANGEBYSCORE', dispatchers, '(' .. now + lasts_ms, '+inf')) do
     redis.call('ZADD', dispatchers, 'XX', now + lasts_ms, instance)
   end
-  local expired = redis.call('ZRANGEBYSCORE', dispatchers, '-inf', now)
-  for _, instance in ipairs(expired) do
-    set_free(dispatchers, queue, payments, again, orphans, group, instance)
+  local expired = {}
+  for _, instance in ipairs(redis.call('ZRANGEBYSCORE', dispatchers, '-inf', now)) do
+    if instance ~= but then
+      expired[#expired + 1] = instance
+      set_free(dispatchers, queue, payments, again, orphans, group, instance)
+    end
   end
   return expired
 end
