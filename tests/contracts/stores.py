@@ -10,6 +10,7 @@ import shutil
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from contracts.twin import SimulatedEngine
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.memory import MemoryStore
@@ -160,6 +161,7 @@ ENGINES: dict[str, Callable[[Path, int], Store]] = {
     "memory": MemoryEngine,
     "sqlite": SqliteEngine,
     "cluster": ClusterEngine,
+    "simulated": SimulatedEngine,
 }
 
 

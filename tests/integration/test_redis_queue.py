@@ -136,7 +136,7 @@ async def test_the_living_are_not_taken_over(nodes):
 async def test_whoever_looks_for_the_dead_never_strikes_itself_off(nodes):
     async with nodes(1) as (one,):
         registered = one.queue.membership.instance
-        # It was silent for long, and nobody has taken over. Again and again, as it takes a tick of the clock in between.
+        # It was silent for long, and nobody has taken over. Often, as it takes a tick of the clock in between.
         for _ in range(4000):
             await one.link.call("ZADD", one.keys.dispatchers, "XX", 0, registered)
             await one.queue.orphans()

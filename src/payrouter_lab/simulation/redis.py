@@ -236,6 +236,8 @@ class SimulatedRedis:
                 continue
             taken += 1
             record = data.payments.get(fresh)
+            if record is not None and record[:1] == b"D" and _place_of(record) == place:
+                continue  # charged, as its processor's record proved while it waited
             if record is not None and _place_of(record) == place:
                 self._hold(place, consumer)
                 reply += (fresh, record)
@@ -251,11 +253,12 @@ class SimulatedRedis:
         data, released = self.data, 0
         for blob, claimed, begun in _triples(given):
             record = data.payments.get(blob)
-            if begun and record == begun:
-                record = data.payments[blob] = claimed
-                data.waiting += 1
+            unsent = bool(begun) and record == begun
             place = _place_of(claimed)
-            if record == claimed and place is not None and self._holds(instance, place):
+            if (record == claimed or unsent) and place is not None and self._holds(instance, place):
+                if unsent:
+                    data.payments[blob] = claimed
+                    data.waiting += 1
                 self._ack(place)
                 data.again.add(place, blob)
                 released += 1
@@ -341,6 +344,23 @@ class SimulatedRedis:
                 data.forgot = b"1"
             data.known_before, data.known = data.known, {}
         return gone
+
+    def set_proven(self, _group: bytes, *moves: bytes) -> bytes:
+        """set_proven.lua."""
+        data, answers = self.data, bytearray()
+        for blob, before, after, failure in zip(*(moves[number::4] for number in range(4)), strict=True):
+            record = data.payments.get(blob)
+            place = _place_of(before)
+            if record == before and place is not None:
+                kept = data.failures.get(blob)
+                data.payments[blob] = after
+                data.failures[blob] = kept + b"\n" + failure if kept else failure
+                data.again.discard(place)
+                self._ack(place)
+                data.dead.add(place, blob)
+                data.waiting -= 1
+            answers += b"1" if record in (before, after) else b"0"
+        return bytes(answers)
 
     # -- dispatchers
 

@@ -1,0 +1,120 @@
+"""The simulation's servers as an engine: its twins of Redis' scripts, and its rows in the place of PostgreSQL."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.cluster import ClusterLedger
+from payrouter.adapters.redis.health_calls import RedisHealthCalls
+from payrouter.adapters.redis.keys import Keys
+from payrouter.adapters.redis.lease import RedisLease
+from payrouter.adapters.redis.queue import RedisQueue
+from payrouter.domain.ledger import PaymentRecord
+from payrouter.domain.payment import PaymentState
+from payrouter_lab.simulation.redis import SimulatedRedis
+from payrouter_lab.simulation.rows import SimulatedRows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from payrouter.adapters.postgres.ledger import PostgresLedger, SettledRow
+    from payrouter.adapters.redis.connection import RedisLink
+    from payrouter.adapters.redis.scripts import Script
+    from payrouter.domain.ledger import Totals
+    from payrouter.domain.window import Window
+
+KEYS = Keys("twin")
+
+
+class TwinLink:
+    """Calls that are answered at once; the few commands beside the scripts that reading dead letters takes."""
+
+    connections = 1
+
+    def __init__(self, redis: SimulatedRedis) -> None:
+        self._redis = redis
+
+    async def eval(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
+        return self._redis.run(script.name, args)
+
+    async def call(self, command: str, key: str, *args: Any) -> Any:
+        data = self._redis.data
+        match command, key:
+            case "ZRANGE", KEYS.dead:
+                return [b"%040d%b" % (place, data.dead.ids[place]) for place in sorted(data.dead.ids)][: args[1] + 1]
+            case "HSCAN", KEYS.poison:
+                return [b"0", [part for pair in data.poisoned.items() for part in pair]]
+        raise NotImplementedError(command, key)
+
+
+class TwinRows:
+    """`PostgresLedger` over the simulation's rows."""
+
+    lane = 0
+
+    def __init__(self, rows: SimulatedRows) -> None:
+        self._rows = rows
+
+    async def settle(self, rows: Sequence[SettledRow]) -> list[bool]:
+        return self._rows.settle(rows)
+
+    async def known(self, correlation_ids: Sequence[str]) -> dict[str, int]:
+        return self._rows.known(correlation_ids)
+
+    async def summary(self, window: Window) -> dict[str, Totals]:
+        return self._rows.summary(window)
+
+    async def purge(self) -> None:
+        self._rows.purge()
+
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
+        row = self._rows.rows.get(correlation_id)
+        if row is None:
+            return None
+        settlement, intent = row.settlement, row.settlement.intent
+        return PaymentRecord(
+            correlation_id=correlation_id,
+            amount_minor=intent.delivery.amount_minor,
+            accepted_us=intent.delivery.accepted_us,
+            state=PaymentState.SETTLED,
+            attempts=row.attempts,
+            processor=intent.processor,
+            requested_us=intent.requested_us,
+            settled_us=settlement.settled_us,
+            latency_ms=settlement.latency_ms,
+            reason=intent.reason,
+            failures=row.failures,
+        )
+
+
+class SimulatedEngine:
+    """One dispatcher on simulated servers. A crash leaves its heartbeat to run out, which happens at once."""
+
+    _numbers: ClassVar[count[int]] = count(1)
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._limit = limit
+        self.redis = SimulatedRedis(SystemClock().now_us)
+        self.rows = TwinRows(SimulatedRows())
+
+    async def open(self) -> None:
+        link, rows = cast("RedisLink", TwinLink(self.redis)), cast("PostgresLedger", self.rows)
+        self.queue = RedisQueue(link, KEYS, rows, limit=self._limit)
+        await self.queue.join()
+        self.ledger = ClusterLedger(self.queue, rows)
+        lease = RedisLease(link, KEYS, f"node{next(self._numbers)}", SystemClock())
+        # It has watched Redis for long.
+        lease.watch.watched_from_s = float("-inf")
+        await lease.acquire()
+        self.health_calls = RedisHealthCalls(link, KEYS, lease)
+
+    async def restart(self) -> None:
+        self.redis.data.dispatchers[self.queue.membership.instance] = 0
+        self.redis.data.until_us = 0
+        await self.open()
+
+    async def close(self) -> None:
+        return
