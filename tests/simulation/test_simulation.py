@@ -6,6 +6,7 @@ A failing seed is named in the failure; `python -m payrouter_lab.simulation repl
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from payrouter_lab.simulation.__main__ import app, live_through
 from payrouter_lab.simulation.faults import CATALOGUE, HARMLESS, LOSES_THE_LAST_SECOND, STEPS
-from payrouter_lab.simulation.installation import Shape
+from payrouter_lab.simulation.installation import Installation, Shape
 from payrouter_lab.simulation.run import Options, Run, fewer_faults, run_seed
 from payrouter_lab.simulation.story import tell
 from simulation.planted_bugs import BUGS, ONCE_REAL
@@ -79,6 +80,26 @@ def test_another_process_lives_the_same_life() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [run_seed(seed, SMALL).fingerprint for seed in range(5)]
+
+
+# -- what clients are told
+
+
+def test_a_503_denies_nothing_where_the_stores_answer_got_lost() -> None:
+    installation = Installation(Shape(apis=1, dispatchers=1), random.Random(1)).start()
+    installation.universe.run(0.5)
+    installation.redis_site.hangs_until_s = installation.universe.now_s + 1.0
+    answers: list[tuple[int, bytes]] = []
+    body = b'{"correlationId":"00000001-0000-4000-8000-000000000001","amount":1.00}'
+    installation.apis[0].ask(b"POST", b"/payments", body, lambda *answer: answers.append(answer))
+    installation.universe.run(0.2)
+    installation.redis_site.cut()
+    installation.universe.run(0.2)
+    installation.finish()
+    [(status, said)] = answers
+    assert status == 503
+    assert b"it is not known whether the payment was accepted" in said
+    assert b"try again with the same id" in said
 
 
 # -- what a failure tells

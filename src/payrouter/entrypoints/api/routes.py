@@ -137,7 +137,7 @@ class Api:
             detail = f"{self._router.queue_limit} payments are waiting, which is the limit; try again later"
             _problem(reply, 503, detail, headers=RETRY_AFTER)
         elif isinstance(result, StoreUncertain):
-            detail = f"it is not known whether the payment was accepted ({result}); send it again with the same id"
+            detail = f"it is not known whether the payment was accepted ({result}); try again with the same id"
             _problem(reply, 503, detail, headers=RETRY_AFTER)
         else:
             detail = f"the payment cannot be made durable just now and was not accepted ({result}); try again later"
