@@ -169,8 +169,9 @@ def test_a_trap_kills_at_its_step_and_only_once() -> None:
 
 def test_every_step_of_the_catalogue_is_taken_in_some_run() -> None:
     taken: set[str] = set()
-    for seed in range(40):
-        run = Run(seed, SMALL)
+    lost = replace(SMALL, faults=tuple(name for name in HARMLESS if name.startswith(("redis: answers", "redis: conn"))))
+    for seed, options in [*((seed, SMALL) for seed in range(30)), *((seed, lost) for seed in range(15))]:
+        run = Run(seed, options)
         run.live()
         taken |= {step.partition(":")[0] for step in run.installation.steps}
     assert set(STEPS) <= taken
