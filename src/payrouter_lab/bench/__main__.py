@@ -261,21 +261,21 @@ def run_summary(  # noqa: PLR0913 - one parameter per option
 @app.command("scaling")
 def run_scaling(  # noqa: PLR0913 - one parameter per option
     *,
-    payments: Annotated[int, typer.Option(min=1000, help="how many per flood")] = 20_000,
+    seconds: Seconds = 8,
     runs: Runs = 3,
     plots: Annotated[Path, typer.Option(help="where the plots are written")] = RESULTS,
     keep: Keep = None,
     directory: Directory = RESULTS,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure what a payment costs each service with 1 to 4 dispatchers and 2 to 6 APIs, without limits."""
-    by_dispatchers, by_apis = scaling.measure_scaling(directory, keep, payments, runs, console.print)
+    """Measure what a payment costs each service with 1 to 4 dispatchers and 2 to 6 APIs, load growing with them."""
+    by_dispatchers, by_apis = scaling.measure_scaling(directory, keep, seconds, runs, console.print)
     plots.mkdir(parents=True, exist_ok=True)
     for name, axis, points, count in (
         ("dispatchers", "dispatchers (2 APIs)", by_dispatchers, attrgetter("dispatchers")),
         ("apis", "APIs (1 dispatcher)", by_apis, attrgetter("apis")),
     ):
-        title = f"CPU per payment by {name}, flood of {payments}, medians of {runs}"
+        title = f"CPU per payment by {name}, load growing with them, medians of {runs}"
         console.print(scaling.scaling_table(title, points))
         scaling.plot(plots / f"scaling-{name}.svg", f"CPU per payment by {name}", axis, points, count)
     if json_file is not None:

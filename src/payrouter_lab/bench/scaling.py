@@ -1,4 +1,4 @@
-"""What a payment costs each service as dispatchers and APIs are added, without limits: a flood per shape, and plots."""
+"""What a payment costs each service as dispatchers and APIs are added and the load with them, without limits; plots."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 DISPATCHERS = (1, 2, 3, 4)
 APIS = (2, 3, 4, 6)
-# Clients come with the APIs they talk to: what an API costs depends on how many payments share one of its groups.
-CONNECTIONS_PER_API = 32
+# Whoever adds a process has more to do: of the same load on more of them each look, claim and group would carry less.
+RATE_PER_API = 500.0
+RATE_PER_DISPATCHER = 1000.0
 _SERVICES = tuple(METERED)
 
 
@@ -50,19 +51,20 @@ class Point:
 
 
 def measure_scaling(
-    directory: Path, keep: Path | None, payments: int, runs: int, say: Callable[[str], None]
+    directory: Path, keep: Path | None, seconds: float, runs: int, say: Callable[[str], None]
 ) -> tuple[list[Point], list[Point]]:
-    """Return the points from 1 to 4 dispatchers, and those from 2 to 6 APIs."""
+    """Return the points from 1 to 4 dispatchers, and those from 2 to 6 APIs. Each load lasts some seconds."""
     found: dict[tuple[int, int], list[LoadFigures]] = {}
     shapes = [(2, count) for count in DISPATCHERS] + [(count, 1) for count in APIS if count != 2]
     for run in range(1, runs + 1):
         # Round and round, so that a slow minute of the machine does not fall on one shape alone.
         for apis, dispatchers in shapes:
-            say(f"run {run} of {runs}: {apis} APIs, {dispatchers} dispatchers")
+            rate = max(RATE_PER_API * apis, RATE_PER_DISPATCHER * dispatchers)
+            say(f"run {run} of {runs}: {apis} APIs, {dispatchers} dispatchers, {rate:g} payments/s")
             contender = Contender(PAYROUTER, shape=Shape(apis, dispatchers, limited=False))
             with work_directory(f"scaling-{apis}-{dispatchers}-{run}", keep=keep, parent=directory) as work:
                 found.setdefault((apis, dispatchers), []).append(
-                    run_load(contender, work, payments, connections=CONNECTIONS_PER_API * apis)
+                    run_load(contender, work, round(rate * seconds), rate=rate)
                 )
     points = {shape: _point(shape, loads) for shape, loads in found.items()}
     return [points[2, count] for count in DISPATCHERS], [points[count, 1] for count in APIS]
