@@ -139,7 +139,7 @@ def test_the_command_counts_runs_and_faults() -> None:
 def test_the_command_ends_with_1_and_says_how_to_see_it_again() -> None:
     with pytest.MonkeyPatch.context() as patch:
         BUGS["no intent is written"](patch)
-        done = CliRunner().invoke(app, ["run", "--runs", "8", "--jobs", "1"])
+        done = CliRunner().invoke(app, ["run", "--runs", "3", "--payments", "40", "--storm", "6", "--jobs", "1"])
     assert done.exit_code == 1
     assert "again: python -m payrouter_lab.simulation replay" in done.output
     assert "the shortest story:" in done.output
