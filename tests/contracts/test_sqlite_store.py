@@ -313,6 +313,31 @@ def test_a_file_from_a_newer_version_is_refused(tmp_path: Path) -> None:
         SqliteStore(path)
 
 
+def columns(connection: sqlite3.Connection) -> dict[str, set[tuple[object, ...]]]:
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    rows = {
+        name: connection.execute(f"SELECT name, type, [notnull], pk FROM pragma_table_info('{name}')") for name in names
+    }
+    return {name: set(found) for name, found in rows.items()}
+
+
+def test_a_file_of_an_earlier_version_is_brought_up_to_date_and_keeps_its_payments(tmp_path: Path) -> None:
+    earlier, new = tmp_path / "earlier.db", tmp_path / "new.db"
+    with closing(sqlite3.connect(earlier)) as connection:
+        connection.executescript((Path(__file__).parent / "sqlite_v1.sql").read_text())
+        connection.execute("INSERT INTO payment (id, amount, accepted_us, state) VALUES (x'00', 1990, 7, 0)")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    with closing(SqliteStore(earlier)) as store, closing(SqliteStore(new)) as fresh:
+        assert columns(store.connection) == columns(fresh.connection)
+        assert store.connection.execute("SELECT amount, accepted_us, trace FROM payment").fetchall() == [
+            (1990, 7, None)
+        ]
+        assert store.connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    SqliteStore(earlier).close()
+
+
 def test_a_file_that_was_refused_can_be_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "payrouter.db"
     path.write_bytes(b"shopping list\n" * 500)

@@ -26,6 +26,7 @@ def test_the_wheel_holds_both_packages_their_data_and_the_command(tmp_path: Path
         "payrouter/__main__.py",
         "payrouter/py.typed",
         "payrouter/adapters/sqlite/schema.sql",
+        "payrouter/adapters/sqlite/upgrade_2.sql",
         "payrouter_lab/simulator/__main__.py",
         f"{info}/licenses/LICENSE",
     } <= names

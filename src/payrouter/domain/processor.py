@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 class Processor:
     """Name, base URL and fee (the share of an amount it keeps: `Decimal("0.05")` is 5 %).
 
-    `admin_token` opens the processor's own books to an audit.
+    `admin_token` opens the processor's own books to an audit. `headers` go with every request to it, such as its key.
     """
 
     name: str
     url: str
     fee: Decimal
     admin_token: str = "123"  # noqa: S105 - the processors' documented initial token
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def fee_percent(self) -> str:

@@ -12,7 +12,8 @@ CREATE TABLE payment (
     settled_us   INTEGER,
     latency_us   INTEGER,
     reason       TEXT,
-    failures     TEXT
+    failures     TEXT,
+    trace        TEXT
 );
 
 -- The queue (state 0), standing intents (1, 2) and dead letters (4), in order of acceptance.
@@ -40,3 +41,20 @@ CREATE TABLE health_call (
     processor TEXT    PRIMARY KEY,
     at_us     INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- Processors that an operator has paused: no payment goes there first, repeats of unknown outcome do.
+CREATE TABLE pause (
+    processor TEXT    PRIMARY KEY,
+    at_us     INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Webhooks still to be delivered, written in the transaction of what they tell of (event: 3 settled, 4 dead letter).
+CREATE TABLE notice (
+    id     BLOB    NOT NULL,
+    event  INTEGER NOT NULL,
+    due_us INTEGER NOT NULL,
+    tries  INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, event)
+) WITHOUT ROWID;
+
+CREATE INDEX notice_due ON notice (due_us);

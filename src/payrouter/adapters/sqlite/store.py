@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x50617972  # "Payr"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -74,7 +74,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return False for an empty file, True for one of ours.
+    """Return False for an empty file, True for one of ours, be it of an earlier version.
 
     Raises:
         StoreIncompatible: for anything else.
@@ -86,7 +86,7 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> bool:
         return False
     if application != APPLICATION_ID:
         raise StoreIncompatible(f"{path} is not a Payrouter file; choose another PAYROUTER_DATA")
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise StoreIncompatible(f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; upgrade it")
     return True
 
@@ -103,8 +103,7 @@ class SqliteStore:
             self._lock = _lock_file(path)
             opened.callback(os.close, self._lock)
             self.connection = opened.enter_context(closing(connect(path)))
-            if not check_schema(self.connection, path):
-                self._create()
+            self._bring_up_to_date(is_ours=check_schema(self.connection, path))
             _preallocate(Path(f"{path}-wal"))
             self._reader = opened.enter_context(closing(connect(path)))
             self._reader.execute("PRAGMA query_only = 1")
@@ -115,15 +114,20 @@ class SqliteStore:
         self._make_room_s = 0.0
         self.commits = 0
 
-    def _create(self) -> None:
-        schema = resources.files(__package__).joinpath("schema.sql").read_text()
+    def _bring_up_to_date(self, *, is_ours: bool) -> None:
+        """Create the tables, or change those of an earlier version, in one transaction: all of it or nothing."""
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0] if is_ours else 0
+        steps = [f"upgrade_{number}.sql" for number in range(version + 1, SCHEMA_VERSION + 1)] if version else []
+        if version == SCHEMA_VERSION:
+            return
+        folder = resources.files(__package__)
+        sql = "".join(folder.joinpath(name).read_text() for name in steps or ["schema.sql"])
         try:
             self.connection.executescript(
-                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-                f"{schema} COMMIT;"
+                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};{sql} COMMIT;"
             )
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"cannot create {self.path}: {error}") from error
+            raise StoreUnavailable(f"cannot create or upgrade the tables in {self.path}: {error}") from error
 
     def submit(
         self,

@@ -66,12 +66,16 @@ def settings_in_words(settings: Settings) -> dict[str, str]:
         value = getattr(settings, field.name)
         if field.name == "processors":
             text = "\n".join(_processor_in_words(one) for one in value) or "none"
+        elif field.name == "api_keys":
+            text = ", ".join(f"{one.name} {HIDDEN}" for one in value) or "none"
         elif any(secret in field.name for secret in ("token", "key", "secret", "password")):
             text = HIDDEN if value else "none"
         elif field.name.endswith("_url"):
             text = without_secrets(value) or "none"
         elif isinstance(value, bool):
             text = str(value).lower()
+        elif value is None:
+            text = "off"
         else:
             text = f"{value:g}" if isinstance(value, float) else str(value)
         words[PREFIX + field.name.upper()] = text
@@ -79,7 +83,10 @@ def settings_in_words(settings: Settings) -> dict[str, str]:
 
 
 def _processor_in_words(processor: Processor) -> str:
-    return f"{processor.name} {without_secrets(processor.url)} fee {processor.fee_percent} admin_token {HIDDEN}"
+    headers = "".join(f" {name} {HIDDEN}" for name, _ in processor.headers)
+    return (
+        f"{processor.name} {without_secrets(processor.url)} fee {processor.fee_percent} admin_token {HIDDEN}{headers}"
+    )
 
 
 # -- processors
