@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,6 @@ from payrouter.ports.queue import Acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from payrouter.domain.attempt import Intent
 
