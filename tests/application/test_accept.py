@@ -6,6 +6,7 @@ import asyncio
 
 from application.virtual_time import virtually
 from application.world import Events, MoodyStore
+from payrouter.adapters.clock import SystemClock
 from payrouter.application.accept import Acceptor
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.domain.events import StoreFailed
@@ -31,7 +32,7 @@ class Clients:
             return await accept(payments)
 
         self.store.accept = noting
-        self.acceptor = Acceptor(self.store, self.events, self._on_accepted)
+        self.acceptor = Acceptor(self.store, self.events, SystemClock(), self._on_accepted)
 
     def _on_accepted(self) -> None:
         self.news += 1

@@ -102,3 +102,10 @@ def test_it_is_pure_and_sends_neither_to_one_that_is_down_nor_to_one_that_is_ful
 def test_both_policies_agree_on_a_lone_usable_processor(others: list[ProcessorView]) -> None:
     seen = [view(USABLE), *(view(DOWN, name=one.processor.name) for one in others[1:])]
     assert POLICY.route(0, 0, seen, NOW_S) == LeastCost().route(0, 0, seen, NOW_S)
+
+
+def test_a_paused_processor_gets_nothing() -> None:
+    decision = route(first(Standing.PAUSED), second(USABLE))
+    assert isinstance(decision, Send)
+    assert decision.processor == "second"
+    assert isinstance(route(first(Standing.PAUSED), second(Standing.PAUSED)), Wait)

@@ -11,6 +11,7 @@ from payrouter.domain.board import ProcessorView, Standing
 from payrouter.domain.routing import Decision, LeastCost, ReasonCode, Send, Wait
 
 USABLE, PROBE, FULL, SLOW, DOWN = Standing.USABLE, Standing.PROBE, Standing.FULL, Standing.SLOW, Standing.DOWN
+PAUSED = Standing.PAUSED
 PATIENCE_S = 10.0
 YOUNG_S, OLD_S = 0.5, 10.0
 POLICY = LeastCost(PATIENCE_S)
@@ -358,4 +359,24 @@ def test_past_patience_a_payment_waits_only_for_a_permit_or_a_notice_or_where_no
         worth_it = any(backlog <= PATIENCE_S * one.capacity_per_s for one in fulls)
         assert worth_it or any(just_back(one) for one in seen[1:])
     elif isinstance(decision, Wait):
-        assert all(one.standing in (DOWN, FULL) or (one.standing is SLOW and one.free <= 0) for one in seen)
+        assert all(one.standing in (DOWN, FULL, PAUSED) or (one.standing is SLOW and one.free <= 0) for one in seen)
+
+
+@given(views(), AGES, BACKLOGS)
+def test_a_paused_processor_gets_nothing(seen: list[ProcessorView], age_s: float, backlog: int) -> None:
+    paused = {one.processor.name for one in seen if one.standing is PAUSED}
+    decision = route(seen, age_s=age_s, backlog=backlog)
+    assert not (isinstance(decision, Send) and decision.processor in paused)
+
+
+def test_nobody_waits_for_a_paused_processor_while_another_is_usable() -> None:
+    decision = route(row(PAUSED, USABLE), age_s=0.0, backlog=0)
+    assert isinstance(decision, Send)
+    assert decision.reason.code is ReasonCode.CHEAPER_PAUSED
+    assert "an operator has paused the cheaper" in decision.reason.in_words(decision.processor)
+
+
+def test_with_every_processor_paused_payments_wait() -> None:
+    decision = route(row(PAUSED, PAUSED), age_s=OLD_S, backlog=0)
+    assert isinstance(decision, Wait)
+    assert decision.until_s <= NOW_S + 0.5

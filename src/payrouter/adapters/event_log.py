@@ -12,7 +12,9 @@ from payrouter.domain.events import (
     HealthCallFailed,
     LeadershipChanged,
     PaymentBuried,
+    PaymentsAccepted,
     PaymentsSettled,
+    ProcessorPaused,
     Purged,
     Recovered,
     StandingChanged,
@@ -35,11 +37,13 @@ class EventLog:
         self._monotonic_s = monotonic_s
         self._said: dict[str, float] = {}
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:  # noqa: PLR0912 - the table it reads as
         """Log one fact."""
         match event:
-            case PaymentsSettled(count):
-                _log.debug("settled %d", count)
+            case PaymentsAccepted(payments):
+                _log.debug("%d payments handed in", len(payments))
+            case PaymentsSettled():
+                _log.debug("settled %d", event.count)
             case AttemptFailed(correlation_id, processor, outcome, detail):
                 level = logging.WARNING if outcome == PaymentEvent.UNKNOWN else logging.DEBUG
                 self._once(
@@ -64,6 +68,8 @@ class EventLog:
                 _log.warning("everything was purged")
             case LeadershipChanged(node, leading):
                 _log.info("%s %s", node, "leads: it makes the health calls" if leading else "does not lead any more")
+            case ProcessorPaused(processor, paused):
+                _log.warning("%s", f"{processor} is paused by an operator" if paused else f"{processor} goes on")
             case _:
                 assert_never(event)
 

@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.events import StoreFailed
+from payrouter.domain.events import PaymentsAccepted, StoreFailed
 from payrouter.ports.queue import Acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from payrouter.domain.payment import Payment
+    from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
     from payrouter.ports.queue import PaymentQueue
 
@@ -25,8 +26,9 @@ class Acceptor:
 
     largest_group = 256
 
-    def __init__(self, queue: PaymentQueue, events: EventSink, on_accepted: Callable[[], None]) -> None:
+    def __init__(self, queue: PaymentQueue, events: EventSink, clock: Clock, on_accepted: Callable[[], None]) -> None:
         self._queue = queue
+        self._clock = clock
         self._events = events
         self._on_accepted = on_accepted
         self._waiting: list[tuple[Payment, Callable[[Acceptance | StoreUnavailable], None]]] = []
@@ -48,14 +50,17 @@ class Acceptor:
             await self._make_durable(group)
 
     async def _make_durable(self, group: list[tuple[Payment, Callable[[Acceptance | StoreUnavailable], None]]]) -> None:
+        payments = [payment for payment, _ in group]
         try:
-            results = await self._queue.accept([payment for payment, _ in group])
+            results = await self._queue.accept(payments)
         except StoreUnavailable as error:
             self._events.publish(StoreFailed("accepting payments", str(error)))
             for _, answer in group:
                 answer(error)
+            self._events.publish(PaymentsAccepted(payments, ["unavailable"] * len(group), self._clock.now_us()))
             return
         for (_, answer), result in zip(group, results, strict=True):
             answer(result)
+        self._events.publish(PaymentsAccepted(payments, results, self._clock.now_us()))
         if Acceptance.ACCEPTED in results:
             self._on_accepted()

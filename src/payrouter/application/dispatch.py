@@ -93,7 +93,9 @@ class Dispatcher:
         self._boards = boards
         self._policy = policy
         self._pace = pace or Pace()
-        self._recorder = Recorder(ports.queue, ports.ledger, ports.events, self.wake, gather_s=self._pace.gather_s)
+        self._recorder = Recorder(
+            ports.queue, ports.ledger, ports.events, ports.clock, self.wake, gather_s=self._pace.gather_s
+        )
         self._pins = Pins(boards, ports.clock, self._send)
         self._wake = asyncio.Event()
         self._stopping = False
@@ -101,6 +103,7 @@ class Dispatcher:
         self._in_flight = 0
         self._purged_s = float("-inf")
         self._standings: dict[str, Standing] = {}
+        self._waits: Wait | None = None
 
     # -- life
 
@@ -149,6 +152,16 @@ class Dispatcher:
     def unrecorded(self) -> int:
         """Outcomes that are not durable yet."""
         return self._recorder.unrecorded
+
+    @property
+    def waits(self) -> str | None:
+        """Why the oldest payment waits, in words; None when it does not."""
+        return self._waits.reason.in_words(self._waits.processor) if self._waits is not None else None
+
+    @property
+    def unresolved(self) -> tuple[int, int | None]:
+        """Attempts of unknown outcome that this dispatcher repeats, and the instant of the oldest (UTC us)."""
+        return self._pins.unresolved
 
     async def _recover(self) -> None:
         while True:
@@ -209,6 +222,7 @@ class Dispatcher:
         """Send what can be sent now; return after how many seconds to look again, None for at once."""
         backlog = await self._queue.backlog()
         if backlog.oldest_us is None:
+            self._waits = None
             return self._pace.idle_s
         if self._recorder.unrecorded >= MOST_UNRECORDED:
             return 0.01
@@ -216,7 +230,9 @@ class Dispatcher:
         views = self._views(now_s)
         decision = self._route(backlog.oldest_us, backlog.waiting, views, now_s)
         if isinstance(decision, Wait):
+            self._waits = decision
             return max(decision.until_s - now_s, 0.001)
+        self._waits = None
         room = 1 if decision.probe else self._boards[decision.processor].limiter.free
         deliveries = await self._queue.claim(min(max(room, 1), self._pace.claim_at_once))
         await self._begin_and_send(deliveries, backlog.waiting)
@@ -303,19 +319,19 @@ class Dispatcher:
                 self._recorder.settle(Settlement(intent, self._clock.now_us(), latency_ms))
             case Refused(_, detail) if pinned:
                 # I6: refused now, but the earlier attempt may still be asleep over there.
-                self._fail(intent, PaymentEvent.REFUSED, detail)
+                self._fail(intent, PaymentEvent.REFUSED, detail, latency_ms)
                 self._pins.add(intent)
             case Refused(_, detail):
-                self._fail(intent, PaymentEvent.REFUSED, detail)
+                self._fail(intent, PaymentEvent.REFUSED, detail, latency_ms)
             case Unknown(detail) if pinned:
                 # A processor slower than our timeout answers no repeat either: its record is the only proof.
-                self._fail(intent, PaymentEvent.UNKNOWN, detail)
+                self._fail(intent, PaymentEvent.UNKNOWN, detail, latency_ms)
                 self._prove(intent)
             case Unknown(detail):
-                self._fail(intent, PaymentEvent.UNKNOWN, detail)
+                self._fail(intent, PaymentEvent.UNKNOWN, detail, latency_ms)
                 self._pins.add(intent)
             case Invalid(detail):
-                self._fail(intent, PaymentEvent.INVALID, detail)
+                self._fail(intent, PaymentEvent.INVALID, detail, latency_ms)
                 self._events.publish(PaymentBuried(intent.delivery.correlation_id, intent.processor, detail))
             case _:
                 assert_never(outcome)
@@ -335,6 +351,7 @@ class Dispatcher:
         else:
             self._pins.add(intent)
 
-    def _fail(self, intent: Intent, event: PaymentEvent, detail: str) -> None:
+    def _fail(self, intent: Intent, event: PaymentEvent, detail: str, latency_ms: float) -> None:
         self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))
-        self._events.publish(AttemptFailed(intent.delivery.correlation_id, intent.processor, event.value, detail))
+        correlation_id = intent.delivery.correlation_id
+        self._events.publish(AttemptFailed(correlation_id, intent.processor, event.value, detail, latency_ms))

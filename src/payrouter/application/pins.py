@@ -31,7 +31,8 @@ class Pins:
         self._clock = clock
         self._send = send
         self._due: dict[str, list[tuple[float, int, Intent]]] = {name: [] for name in boards}
-        self._repeats: dict[str, int] = {}
+        # By payment: how often it was repeated, and the instant of its attempt.
+        self._repeats: dict[str, tuple[int, int]] = {}
         self._order = 0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -41,10 +42,15 @@ class Pins:
         """Pinned attempts that wait for their next repeat."""
         return sum(len(due) for due in self._due.values())
 
+    @property
+    def unresolved(self) -> tuple[int, int | None]:
+        """Pinned attempts, those being repeated right now included, and the instant of the oldest (UTC us)."""
+        return len(self._repeats), min((at_us for _, at_us in self._repeats.values()), default=None)
+
     def add(self, intent: Intent) -> None:
         """Take an attempt of unknown outcome; the first repeat comes soon, later ones less often."""
-        repeats = self._repeats.get(intent.delivery.correlation_id, 0)
-        self._repeats[intent.delivery.correlation_id] = repeats + 1
+        repeats, _ = self._repeats.get(intent.delivery.correlation_id, (0, 0))
+        self._repeats[intent.delivery.correlation_id] = repeats + 1, intent.requested_us
         pause_s = min(LONGEST_REPEAT_S, FIRST_REPEAT_S * 2**repeats)
         self._order += 1
         heapq.heappush(self._due[intent.processor], (self._clock.monotonic_s() + pause_s, self._order, intent))

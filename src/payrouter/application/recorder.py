@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from payrouter.domain.attempt import FailedAttempt
     from payrouter.domain.ledger import Settlement
+    from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
     from payrouter.ports.ledger import Ledger
     from payrouter.ports.queue import PaymentQueue
@@ -34,11 +35,12 @@ class Recorder:
     `on_concluded` is called once failed attempts are durable: their payments may be back in the queue.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it writes to, and when
         self,
         queue: PaymentQueue,
         ledger: Ledger,
         events: EventSink,
+        clock: Clock,
         on_concluded: Callable[[], None],
         *,
         gather_s: float = 0.02,
@@ -47,6 +49,7 @@ class Recorder:
         self._queue = queue
         self._ledger = ledger
         self._events = events
+        self._clock = clock
         self._on_concluded = on_concluded
         self._settlements: list[Settlement] = []
         self._failures: list[FailedAttempt] = []
@@ -115,7 +118,7 @@ class Recorder:
                 self._events.publish(StoreFailed("settling", str(error)))
                 await asyncio.sleep(RETRY_S)
             else:
-                self._events.publish(PaymentsSettled(sum(written)))
+                self._events.publish(PaymentsSettled(settlements, written, self._clock.now_us()))
                 return
 
     async def _until_concluded(self, failures: list[FailedAttempt]) -> None:

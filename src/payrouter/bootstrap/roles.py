@@ -127,7 +127,7 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
         running = await stack.enter_async_context(
             dispatching(settings, events, engine, SystemClock(), http_gateway(settings))
         )
-        acceptor = await stack.enter_async_context(accepting(engine, events, running.dispatcher.wake))
+        acceptor = await stack.enter_async_context(accepting(engine, events, SystemClock(), running.dispatcher.wake))
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, running.dispatcher, running.boards,
@@ -153,7 +153,7 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
 @asynccontextmanager
 async def intake(settings: Settings, events: EventSink, engine: Engine, clock: Clock) -> AsyncIterator[Intake]:
     """Accept payments into an engine that dispatchers elsewhere work on."""
-    async with accepting(engine, events, _nobody) as acceptor:
+    async with accepting(engine, events, clock, _nobody) as acceptor:
         yield Intake(
             settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge,
@@ -205,9 +205,11 @@ def connections_per_processor(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def accepting(engine: Engine, events: EventSink, wake: Callable[[], None]) -> AsyncIterator[Acceptor]:
+async def accepting(
+    engine: Engine, events: EventSink, clock: Clock, wake: Callable[[], None]
+) -> AsyncIterator[Acceptor]:
     """Accept payments into an engine; `wake` is called when something new came."""
-    acceptor = Acceptor(engine.queue, events, wake)
+    acceptor = Acceptor(engine.queue, events, clock, wake)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(acceptor.run())
         yield acceptor

@@ -25,18 +25,25 @@ QUIET_MS = 100.0
 QUIET_TIMES = 2.0
 """An attempt out for `QUIET_MS` plus so many times what it should take: something has changed over there."""
 
+LOOK_AGAIN_S = 0.5
+"""How soon a payment with nowhere to go is looked at again, whatever is expected."""
+
 OUTAGE_KNOWN_S = 2.0
 """How long we may hear nothing of a processor that is out of service and still believe its outage goes on."""
 
 
 class Standing(StrEnum):
-    """What a processor can take now. `PROBE`: exactly one payment, to find out. `FULL`: nothing more for a moment."""
+    """What a processor can take now. `PROBE`: exactly one payment, to find out. `FULL`: nothing more for a moment.
+
+    `PAUSED`: an operator wants no payment to go there. Repeats of unknown outcome do (I6).
+    """
 
     USABLE = "usable"
     PROBE = "probe"
     FULL = "full"
     SLOW = "slow"
     DOWN = "down"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class ProcessorBoard:
     limiter: Limiter = field(default_factory=Limiter)
     slow_probes: Probes = field(default_factory=Probes)
     pinned: int = 0
+    paused: bool = False
     _slow_retry_s: float = 0.0
     _since_s: float = float("-inf")
     _was_in_service: bool = True
@@ -124,6 +132,8 @@ class ProcessorBoard:
         self._was_in_service = in_service
 
     def _standing(self, now_s: float, expected_ms: float) -> tuple[Standing, float]:
+        if self.paused:
+            return Standing.PAUSED, now_s + LOOK_AGAIN_S
         match self.breaker.state(now_s):
             case BreakerState.OPEN:
                 return Standing.DOWN, max(self.breaker.retry_s, now_s + 0.05)

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payrouter.domain.ledger import Settlement
+    from payrouter.domain.payment import Payment
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentsAccepted:
+    """A group was handed in, and at `now_us` (UTC) its answers were known: one of `results` per payment, in order.
+
+    `accepted`, `duplicate`, `conflict`, `full`, or `unavailable` when nothing could be made durable.
+    """
+
+    payments: Sequence[Payment]
+    results: Sequence[str]
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentsSettled:
-    """A batch reached the ledger."""
+    """A batch of charges reached the ledger at `now_us` (UTC); `written` is False where one was there before."""
 
-    count: int
+    settlements: Sequence[Settlement]
+    written: Sequence[bool]
+    now_us: int
+
+    @property
+    def count(self) -> int:
+        """Payments settled by this batch."""
+        return sum(self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +46,7 @@ class AttemptFailed:
     processor: str
     outcome: str
     detail: str
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +105,17 @@ class LeadershipChanged:
     leading: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessorPaused:
+    """An operator paused a processor, or let it go on."""
+
+    processor: str
+    paused: bool
+
+
 Event = (
-    PaymentsSettled
+    PaymentsAccepted
+    | PaymentsSettled
     | AttemptFailed
     | PaymentBuried
     | StandingChanged
@@ -88,4 +124,5 @@ Event = (
     | Recovered
     | Purged
     | LeadershipChanged
+    | ProcessorPaused
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from payrouter.domain.board import ProcessorView, Standing
+from payrouter.domain.board import LOOK_AGAIN_S, ProcessorView, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ class ReasonCode(StrEnum):
     CHEAPER_DOWN = "cheaper-down"
     CHEAPER_SLOW = "cheaper-slow"
     CHEAPER_FULL = "cheaper-full"
+    CHEAPER_PAUSED = "cheaper-paused"
     PROBE = "probe"
     LEAST_BAD = "least-bad"
     RATIO = "ratio"
@@ -84,6 +85,7 @@ _WORDS = {
     ReasonCode.CHEAPER_DOWN: "was the next usable after patience ran out ({others})",
     ReasonCode.CHEAPER_SLOW: "was the next usable, as waiting for a slow one does not help ({others})",
     ReasonCode.CHEAPER_FULL: "was the next usable, as the queue for the cheaper was longer than patience ({others})",
+    ReasonCode.CHEAPER_PAUSED: "was the next usable, as an operator has paused the cheaper ({others})",
     ReasonCode.PROBE: "was tried with this payment to find out whether it is back ({others})",
     ReasonCode.LEAST_BAD: "was slow, but nothing better came back in time ({others})",
     ReasonCode.RATIO: "was chosen by the latency ratio ({others})",
@@ -106,10 +108,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Leave it in the queue; look again at `until_s` (monotonic) or on news."""
+    """Leave it in the queue; look again at `until_s` (monotonic) or on news. Its reason is about `processor`."""
 
     until_s: float
     reason: Reason
+    processor: str
 
 
 Decision = Send | Wait
@@ -128,11 +131,11 @@ def _reason(code: ReasonCode, view: ProcessorView, age_s: float, passed_over: Se
     return Reason(code, view.expected_ms, view.in_flight, view.limit, age_s, passed)
 
 
-_LOOK_AGAIN_S = 0.5
 _PASSED_FOR = {
     Standing.DOWN: ReasonCode.CHEAPER_DOWN,
     Standing.SLOW: ReasonCode.CHEAPER_SLOW,
     Standing.FULL: ReasonCode.CHEAPER_FULL,
+    Standing.PAUSED: ReasonCode.CHEAPER_PAUSED,
 }
 
 
@@ -142,10 +145,10 @@ class LeastCost:
 
     Cheapest first: usable takes it. Down: worth waiting for while its outage is younger than `patience_s`, and so is
     the payment; an outage that has lasted longer is expected to go on, so nobody waits for its end any more. Slow: the
-    next one now, waiting would not help. Full: worth waiting for, however old the payment is, unless the queue
-    (backlog over capacity by Little's law) is longer than patience: after an outage the cheapest drains it. Nobody
-    left: wait, and from the age of `last_resort_s` on take the fastest slow one, so that a world without fast
-    processors still settles.
+    next one now, waiting would not help; so does paused, as nobody knows for how long. Full: worth waiting for, however
+    old the payment is, unless the queue (backlog over capacity by Little's law) is longer than patience: after an
+    outage the cheapest drains it. Nobody left: wait, and from the age of `last_resort_s` on take the fastest slow one,
+    so that a world without fast processors still settles.
 
     So while any processor is usable, what waits is at most what was accepted within `patience_s`.
 
@@ -165,7 +168,9 @@ class LeastCost:
             match view.standing:
                 case Standing.USABLE if before and now_s < view.since_s + self.notice_s:
                     until_s = view.since_s + self.notice_s
-                    return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, views[0], age_s, ()))
+                    return Wait(
+                        until_s, _reason(ReasonCode.WAIT_CHEAPEST, views[0], age_s, ()), views[0].processor.name
+                    )
                 case Standing.USABLE:
                     code = _PASSED_FOR[before[-1].standing] if before else ReasonCode.CHEAPEST
                     return Send(view.processor.name, _reason(code, view, age_s, before))
@@ -173,9 +178,13 @@ class LeastCost:
                     return Send(view.processor.name, _reason(ReasonCode.PROBE, view, age_s, before), probe=True)
                 case Standing.DOWN if (patient_s := self._patient_s(age_s, now_s - view.since_s)) > 0:
                     until_s = min(view.retry_s, now_s + patient_s)
-                    return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
+                    return Wait(until_s, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before), view.processor.name)
                 case Standing.FULL if backlog <= self.patience_s * view.capacity_per_s:
-                    return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before))
+                    return Wait(
+                        now_s + LOOK_AGAIN_S,
+                        _reason(ReasonCode.WAIT_CHEAPEST, view, age_s, before),
+                        view.processor.name,
+                    )
                 case _:
                     continue
         return self._nobody_usable(age_s, views, now_s)
@@ -190,8 +199,8 @@ class LeastCost:
             best = min(slow, key=lambda view: view.expected_ms)
             others = [view for view in views if view is not best]
             return Send(best.processor.name, _reason(ReasonCode.LEAST_BAD, best, age_s, others))
-        until_s = min(max(min(view.retry_s for view in views), now_s + 0.01), now_s + _LOOK_AGAIN_S)
-        return Wait(until_s, _reason(ReasonCode.WAIT_ALL, views[0], age_s, views[1:]))
+        until_s = min(max(min(view.retry_s for view in views), now_s + 0.01), now_s + LOOK_AGAIN_S)
+        return Wait(until_s, _reason(ReasonCode.WAIT_ALL, views[0], age_s, views[1:]), views[0].processor.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +211,10 @@ class LatencyRatio:
 
     def route(self, age_s: float, backlog: int, views: Sequence[ProcessorView], now_s: float) -> Decision:  # noqa: ARG002
         """Return what to do with the payment."""
-        up = [view for view in views if view.standing is not Standing.DOWN]
+        up = [view for view in views if view.standing not in (Standing.DOWN, Standing.PAUSED)]
         if not up:
-            until_s = min(max(min(view.retry_s for view in views), now_s + 0.01), now_s + _LOOK_AGAIN_S)
-            return Wait(until_s, _reason(ReasonCode.WAIT_ALL, views[0], age_s, views[1:]))
+            until_s = min(max(min(view.retry_s for view in views), now_s + 0.01), now_s + LOOK_AGAIN_S)
+            return Wait(until_s, _reason(ReasonCode.WAIT_ALL, views[0], age_s, views[1:]), views[0].processor.name)
         chosen = up[0]
         for view in up[1:]:
             if max(chosen.reported_ms, chosen.expected_ms) > self.ratio * max(view.reported_ms, 1.0):
@@ -214,7 +223,9 @@ class LatencyRatio:
                 break
         before = views[: views.index(chosen)]
         if chosen.free <= 0:
-            return Wait(now_s + _LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, chosen, age_s, before))
+            return Wait(
+                now_s + LOOK_AGAIN_S, _reason(ReasonCode.WAIT_CHEAPEST, chosen, age_s, before), chosen.processor.name
+            )
         code = ReasonCode.RATIO if before else ReasonCode.CHEAPEST
         return Send(
             chosen.processor.name,

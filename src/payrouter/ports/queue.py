@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from payrouter.domain.payment import Payment
 
 
-class Acceptance(Enum):
+class Acceptance(StrEnum):
     """What became of a payment handed in. `ACCEPTED` and `DUPLICATE` are durable; `CONFLICT` has another amount."""
 
     ACCEPTED = "accepted"

@@ -1,0 +1,149 @@
+"""Counting what happens: an `EventSink` that keeps numbers, a few additions per payment.
+
+Every metric is in `domain/metrics.py`. Bounded: the labels' values are processors, outcomes and our own words.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, assert_never
+
+from payrouter.domain.events import (
+    AttemptFailed,
+    Event,
+    HealthCallFailed,
+    LeadershipChanged,
+    PaymentBuried,
+    PaymentsAccepted,
+    PaymentsSettled,
+    ProcessorPaused,
+    Purged,
+    Recovered,
+    StandingChanged,
+    StoreFailed,
+)
+from payrouter.domain.metrics import BY_NAME
+from payrouter.domain.money import fee_minor
+from payrouter.domain.payment import PaymentEvent
+from payrouter.domain.snapshot import Count, Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payrouter.domain.processor import Processor
+    from payrouter.ports.events import EventSink
+
+OUTCOMES = {PaymentEvent.REFUSED: "refused", PaymentEvent.UNKNOWN: "unknown", PaymentEvent.INVALID: "invalid"}
+CHARGED = "charged"
+
+Labels = tuple[str, ...]
+
+
+class _Histogram:
+    """Observations per bucket, and their sum."""
+
+    __slots__ = ("bounds", "buckets", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Meter:
+    """`EventSink` that counts. `leading` follows what is told of leadership."""
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self._fees = {one.name: one.fee for one in processors}
+        self._counters: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[tuple[str, Labels], _Histogram] = {}
+        self._accept = self._histogram("accept_seconds")
+        self._settle = self._histogram("settle_seconds")
+        self.leading = False
+
+    def publish(self, event: Event) -> None:
+        """Count one fact."""
+        match event:
+            case PaymentsAccepted():
+                self._accepted(event)
+            case PaymentsSettled():
+                self._settled(event)
+            case AttemptFailed(_, processor, outcome, _, latency_ms):
+                name = OUTCOMES.get(PaymentEvent(outcome), outcome)
+                self.count("attempts_total", processor, name)
+                self._histogram("attempt_seconds", processor, name).observe(latency_ms / 1000)
+            case PaymentBuried(_, processor, _):
+                self.count("dead_letters_total", processor)
+            case HealthCallFailed(processor, _):
+                self.count("health_call_failures_total", processor)
+            case StoreFailed(doing, _):
+                self.count("store_failures_total", doing)
+            case LeadershipChanged(_, leading):
+                self.leading = leading
+            case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
+                pass
+            case _:
+                assert_never(event)
+
+    def _accepted(self, event: PaymentsAccepted) -> None:
+        observe, now_us = self._accept.observe, event.now_us
+        for payment, result in zip(event.payments, event.results, strict=True):
+            observe((now_us - payment.accepted_us) / 1_000_000)
+            self.count("payments_accepted_total", str(result))
+
+    def _settled(self, event: PaymentsSettled) -> None:
+        observe, now_us = self._settle.observe, event.now_us
+        for settlement, written in zip(event.settlements, event.written, strict=True):
+            intent = settlement.intent
+            processor, delivery = intent.processor, intent.delivery
+            observe((now_us - settlement.settled_us) / 1_000_000)
+            self.count("attempts_total", processor, CHARGED)
+            self._histogram("attempt_seconds", processor, CHARGED).observe(settlement.latency_ms / 1000)
+            if written:
+                wait_s = (intent.requested_us - delivery.accepted_us) / 1_000_000
+                self._histogram("queue_wait_seconds", processor).observe(wait_s)
+                self.count("payments_settled_total", processor)
+                self.count("settled_amount_minor_total", processor, add=delivery.amount_minor)
+
+    def count(self, name: str, *labels: str, add: float = 1) -> None:
+        """Add to a counter."""
+        key = (name, labels)
+        self._counters[key] = self._counters.get(key, 0) + add
+
+    def _histogram(self, name: str, *labels: str) -> _Histogram:
+        found = self._histograms.get((name, labels))
+        if found is None:
+            found = self._histograms[name, labels] = _Histogram(BY_NAME[name].buckets)
+        return found
+
+    def counts(self) -> list[Count]:
+        """Return every counter."""
+        counts = [Count(name, labels, value) for (name, labels), value in self._counters.items()]
+        fees = [
+            Count("fees_minor_total", one.labels, fee_minor(int(one.value), self._fees[one.labels[0]]))
+            for one in counts
+            if one.name == "settled_amount_minor_total" and one.labels[0] in self._fees
+        ]
+        return counts + fees
+
+    def distributions(self) -> list[Distribution]:
+        """Return every histogram."""
+        return [
+            Distribution(name, labels, tuple(one.buckets), one.sum) for (name, labels), one in self._histograms.items()
+        ]
+
+
+class Fanout:
+    """`EventSink` that hands every fact to several."""
+
+    def __init__(self, *sinks: EventSink) -> None:
+        self._sinks = sinks
+
+    def publish(self, event: Event) -> None:
+        """Hand one fact on."""
+        for sink in self._sinks:
+            sink.publish(event)
