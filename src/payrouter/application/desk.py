@@ -145,9 +145,11 @@ class Desk:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def latest(self) -> Overview:
-        """Return the last look, or look now if there was none yet."""
-        self._asked_s = self._clock.monotonic_s()
-        return self._latest or await self.look()
+        """Return the last look; or look now, when nobody has for a while: then it knows less than it could."""
+        now_s = self._clock.monotonic_s()
+        rested = not self.listeners and now_s - self._asked_s > 2 * LOOK_EVERY_S
+        self._asked_s = now_s
+        return await self.look() if rested or self._latest is None else self._latest
 
     async def look(self) -> Overview:
         """Look once."""
