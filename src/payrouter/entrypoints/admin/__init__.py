@@ -1,0 +1,1 @@
+"""The operator's view: its page, its JSON API, metrics."""
