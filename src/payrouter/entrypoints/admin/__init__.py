@@ -1,1 +1,1 @@
-"""The operator's view: its page, its JSON API, metrics."""
+"""The operator's pages: dashboard, JSON, metrics, on an address of their own."""
