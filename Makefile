@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
-.PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
+.PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling operator-bench states clean
 .PHONY: simulate faults faults-everysec overload bad-input
 
 help: ## list these targets
@@ -105,6 +105,9 @@ bad-input: $(VENV)/.dev services ## 100 000 bad requests and schemathesis: at on
 
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)
+
+operator-bench: $(VENV)/.dev services ## what an open dashboard, scrapes and logs cost; finding one payment among 10 000 000
+	@$(BENCH) operator $(BENCH_ARGS)
 
 scaling: $(VENV)/.dev services ## what a payment costs each service with more dispatchers and APIs, with plots into docs/
 	@$(BENCH) scaling --plots docs $(BENCH_ARGS)

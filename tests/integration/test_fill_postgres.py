@@ -10,6 +10,7 @@ from contracts.settled_rows import opened
 from contracts.test_summary_contract import naive
 from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.domain.window import Window
+from payrouter_lab.bench.fill import filled_id
 from payrouter_lab.bench.fill_postgres import fill_ledger
 
 COUNT = 3_000
@@ -29,6 +30,8 @@ def test_a_filled_ledger_has_the_roll_ups_of_its_rows(postgres_url: str) -> None
         async with opened(postgres_url) as store:
             charges = [tuple(row) for row in await store.fetch(ROWS)]
             assert len(charges) == COUNT
+            ids = await store.fetch("SELECT id FROM payrouter.ledger ORDER BY requested_us")
+            assert [str(row["id"]) for row in ids] == [filled_id(number) for number in range(COUNT)]
             assert {name for _, name, _ in charges} == {"default", "fallback"}
             assert (charges[0][0], charges[-1][0]) == tuple(int(at.timestamp() * 1_000_000) for at in (OLDEST, NEWEST))
             ledger, chance = PostgresLedger(store), random.Random(1)

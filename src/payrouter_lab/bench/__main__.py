@@ -21,6 +21,7 @@ from payrouter_lab.bench.bed import PAYROUTER, RESULTS, Contender, work_director
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.contender_cluster import Shape
 from payrouter_lab.bench.k6 import LoadError
+from payrouter_lab.bench.operator_view import run_operator
 from payrouter_lab.bench.policy_table import run_policy
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.bench.session import console, contenders, measure, report
@@ -295,6 +296,7 @@ def run_scaling(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(1)
 
 
+app.command("operator")(run_operator)
 app.command("policy")(run_policy)
 
 
