@@ -71,9 +71,9 @@ class _Teller:
             text = f"only the last {KEPT_FAILURES} failed attempts are kept; there may have been more before"
             self._tell(record.accepted_us, StepKind.FAILED, text)
             self._free_us = record.failures[0].requested_us or record.failures[0].at_us
-        for failure, then in zip(record.failures, (*record.failures[1:], record), strict=False):
-            stands = (then.processor, then.requested_us) == (failure.processor, failure.requested_us)
-            self._failed(failure, stands=stands and failure.requested_us is not None)
+        posts = [(one.processor, one.requested_us) for one in (*record.failures, record)]
+        for index, failure in enumerate(record.failures):
+            self._failed(failure, stands=failure.requested_us is not None and posts[index] == posts[index + 1])
         self._end()
 
     def _tell(self, at_us: int, kind: StepKind, text: str) -> None:
