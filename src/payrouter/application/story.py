@@ -71,7 +71,8 @@ class _Teller:
             text = f"only the last {KEPT_FAILURES} failed attempts are kept; there may have been more before"
             self._tell(record.accepted_us, StepKind.FAILED, text)
             self._free_us = record.failures[0].requested_us or record.failures[0].at_us
-        posts = [(one.processor, one.requested_us) for one in (*record.failures, record)]
+        posts: list[tuple[str | None, int | None]] = [(one.processor, one.requested_us) for one in record.failures]
+        posts.append((record.processor, record.requested_us))
         for index, failure in enumerate(record.failures):
             self._failed(failure, stands=failure.requested_us is not None and posts[index] == posts[index + 1])
         self._end()
