@@ -6,7 +6,6 @@ none is a `note`. One record may stand for many lines (`batch`): a group of paym
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import msgspec
 from payrouter.domain.window import format_instant
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterable
 
     Line = tuple[int, str, str, dict[str, Any]]

@@ -47,6 +47,11 @@ class LineWriter(logging.Handler):
         self._written = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_json(self) -> bool:
+        """Whether its lines are JSON."""
+        return isinstance(self._lines, JsonLines)
+
     # -- taking
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -105,13 +110,17 @@ class LineWriter(logging.Handler):
             with self._changing:
                 records, self._pending = self._pending, []
                 dropped, self._dropped = self._dropped, 0
+            count = dropped + sum(map(count_of, records))
             if dropped:
                 records.append(_dropped(dropped))
-            if not self._put(b"".join(map(self._line, records))):
-                with self._changing:
-                    self._dropped += dropped + sum(map(count_of, records)) - (1 if dropped else 0)
+            written = self._put(b"".join(map(self._line, records)))
             with self._changing:
                 self._unwritten = sum(map(count_of, self._pending))
+                if not written:
+                    self._dropped += count
+                elif self._dropped:
+                    # Told at once, not with whatever comes next.
+                    self._wake.set()
             self._written.set()
 
     def _line(self, record: logging.LogRecord) -> bytes:
@@ -181,15 +190,15 @@ def configure_logs(level: str = "info", form: str = "auto") -> None:
         root.addHandler(LineWriter(sys.stderr, _lines_for(form, sys.stderr)))
 
 
-def is_json(form: str) -> bool:
-    """Return whether log lines in this form are JSON here."""
-    return form == "json" or (form == "auto" and not _is_terminal(sys.stderr))
+def writes_json() -> bool:
+    """Return whether log lines are JSON now."""
+    return any(isinstance(one, LineWriter) and one.is_json for one in logging.getLogger().handlers)
 
 
 def _lines_for(form: str, stream: TextIO) -> Lines:
-    if is_json(form):
-        return JsonLines()
     terminal = _is_terminal(stream)
+    if form == "json" or (form == "auto" and not terminal):
+        return JsonLines()
     return TextLines(terminal=terminal, colour=terminal and not os.environ.get("NO_COLOR"))
 
 
