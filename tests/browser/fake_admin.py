@@ -102,6 +102,18 @@ def letter(number: int, reason: str = "422: the amount is not allowed", pinned: 
     }
 
 
+NEVER: dict[str, Any] = {
+    "state": "never",
+    "text": "not compared yet",
+    "at": None,
+    "from": None,
+    "to": None,
+    "processors": [],
+    "differences": [],
+    "differencesInAll": 0,
+}
+
+
 @dataclass
 class FakeAdmin:
     """What the server says, and what it was asked to do."""
@@ -112,7 +124,7 @@ class FakeAdmin:
     payments: dict[str, dict[str, Any]] = field(default_factory=dict)
     letters: list[dict[str, Any]] = field(default_factory=list)
     poison: list[dict[str, str]] = field(default_factory=list)
-    audit: dict[str, Any] = field(default_factory=lambda: {"state": "never", "processors": [], "differences": []})
+    audit: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(NEVER))
     done: list[tuple[str, Any]] = field(default_factory=list)
     away: bool = False
     sessions_end: bool = False
@@ -151,7 +163,8 @@ class FakeAdmin:
     def dead_letters(self, contains: str, limit: int) -> dict[str, Any]:
         found = [one for one in self.letters if contains in one["correlationId"] or contains in one["reason"]]
         return {
-            "count": len(found),
+            "count": len(self.letters),
+            "found": len(found),
             "shown": found[:limit],
             "poison": self.poison[:limit],
             "poisonCount": len(self.poison),
