@@ -59,7 +59,7 @@ def full() -> Iterator[FakeAdmin]:
         admin.overview["nodes"] += [
             admin.overview["nodes"][0] | {"name": f"dispatcher-{one}", "leads": False} for one in (1, 2)
         ]
-        admin.letters = [letter(one, reason="422: " + "unpronounceable" * 9) for one in range(1, 5)]
+        admin.letters = [letter(one, reason="answered 400: " + "unpronounceable" * 9) for one in range(1, 5)]
         admin.poison = [{"place": "1732312-0", "text": "no amount field"}]
         admin.audit = DIFFERING
         admin.payments[PAYMENT] = STORY
@@ -108,7 +108,7 @@ def test_axe_finds_nothing_while_nobody_is_connected(full: FakeAdmin, pages: Pag
     expect(page.locator("#away")).to_be_visible()
     found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, found.generate_report()
-    pages.expected("ERR_")
+    pages.allow("ERR_")
 
 
 def test_the_contrast_check_can_fail(full: FakeAdmin, pages: Pages) -> None:
