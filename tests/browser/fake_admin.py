@@ -92,7 +92,9 @@ OVERVIEW: dict[str, Any] = {
 }
 
 
-def letter(number: int, reason: str = "answered 400: the amount is not allowed", pinned: str | None = None) -> dict[str, Any]:
+def letter(
+    number: int, reason: str = "answered 400: the amount is not allowed", pinned: str | None = None
+) -> dict[str, Any]:
     return {
         "correlationId": f"00000000-0000-4000-8000-{number:012d}",
         "amount": "19.90",

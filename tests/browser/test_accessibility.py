@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from browser.fake_admin import FakeAdmin
 
 VIEWS = ("", f"#payment={PAYMENT}", "#payment=nonsense", "#dead-letters", "#books")
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
+RULES = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+}
 STORY = {
     "correlationId": PAYMENT,
     "amount": 19.9,
@@ -118,9 +120,7 @@ def test_the_contrast_check_can_fail(full: FakeAdmin, pages: Pages) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_lines_and_controls_stand_out_from_their_ground(
-    admin: FakeAdmin, pages: Pages, scheme: str
-) -> None:
+def test_lines_and_controls_stand_out_from_their_ground(admin: FakeAdmin, pages: Pages, scheme: str) -> None:
     """What axe does not look at: graphics and borders of fields need 3 to 1 (WCAG 1.4.11)."""
     page = pages.open(admin.url, color_scheme=scheme)
     expect(page.locator("#live")).to_have_text("Live")
