@@ -26,7 +26,6 @@ from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.domain.processor import Processor
 from payrouter.entrypoints.api.serve import serving
 from payrouter.settings import Address, Settings
-from payrouter_lab.bench.processes import free_port
 from payrouter_lab.cluster import binaries
 from payrouter_lab.simulator import ProcessorSimulator, SimulatorOptions
 from payrouter_lab.simulator.faults import Faults
@@ -70,10 +69,10 @@ async def running_scene() -> AsyncIterator[Scene]:
             processors=tuple(processors),
             data=folder / "payrouter.db",
             bind=Address("127.0.0.1", 0),
-            admin_bind=Address("127.0.0.1", free_port()),
+            admin_bind=Address("127.0.0.1", 0),
         )
-        _, address = await stack.enter_async_context(serving(settings))
-        scene = Scene(f"http://{address}", f"http://{settings.admin_bind}", tuple(simulators))
+        served = await stack.enter_async_context(serving(settings))
+        scene = Scene(f"http://{served.address}", f"http://{served.pages}", tuple(simulators))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         load = tasks.create_task(_load(scene))
         yield scene
@@ -118,7 +117,7 @@ async def _play(scene: Scene) -> range:
 
 
 async def _longest_story(scene: Scene, among: range) -> str:
-    """Return the id of the payment to which most happened."""
+    """Return the id of the settled payment that took the most attempts."""
     pool = HttpPool(scene.pages)
     longest, most = "", 0
     try:
@@ -128,8 +127,8 @@ async def _longest_story(scene: Scene, among: range) -> str:
             if not isinstance(exchange, Answer) or exchange.status != 200:
                 raise RuntimeError(f"a payment was not found: {exchange}")
             view: dict[str, Any] = msgspec.json.decode(exchange.body)
-            if view["state"] == "settled" and len(view["story"]) > most:
-                longest, most = view["correlationId"], len(view["story"])
+            if view["state"] == "settled" and view["attempts"] > most:
+                longest, most = view["correlationId"], view["attempts"]
     finally:
         await pool.close()
     if not longest:
@@ -167,13 +166,12 @@ async def _take(browser: Browser, url: str, shot: Shot, folder: Path) -> Path:
 
 
 async def take(folder: Path) -> list[Path]:
-    """Take every picture and return the files.
+    """Take every picture into a folder that is there, and return the files.
 
     Raises:
         MissingBinary: if there is no Chromium.
     """
     executable = binaries.path_of("chromium")
-    folder.mkdir(parents=True, exist_ok=True)
     async with running_scene() as scene, async_playwright() as playwright:
         among = await _play(scene)
         story = f"#payment={await _longest_story(scene, among)}"
@@ -201,6 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = CALM_S + OUTAGE_S + BACK_S
     sys.stdout.write(f"letting a router work, fail over and recover for {seconds:.0f} s\n")
     sys.stdout.flush()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         taken = asyncio.run(take(folder))
     except binaries.MissingBinary as error:

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from browser.fake_admin import fake_admin
-from e2e.lives import free_port
 from integration.router_service import running_service
 from payrouter.settings import Address
 from payrouter_lab.cluster import binaries
@@ -97,9 +96,8 @@ def admin() -> Iterator[FakeAdmin]:
 
 @contextmanager
 def _routing(folder: Path, **settings: Any) -> Iterator[tuple[Service, str]]:
-    port = free_port()
-    with running_service(folder, admin_bind=Address("127.0.0.1", port), **settings) as service:
-        yield service, f"http://127.0.0.1:{port}"
+    with running_service(folder, admin_bind=Address("127.0.0.1", 0), **settings) as service:
+        yield service, f"http://{service.pages}"
 
 
 @pytest.fixture

@@ -189,7 +189,8 @@ def test_without_a_token_there_is_nothing_to_sign_out_of(routing: Routing, pages
 
 FIRST_FIGURE = """addEventListener("DOMContentLoaded", () => {
   const figure = document.getElementById("t-accepted");
-  if (figure) new MutationObserver(() => { window.shownMs ??= performance.now(); }).observe(figure, { childList: true });
+  const shown = () => { window.shownMs ??= performance.now(); };
+  if (figure) new MutationObserver(shown).observe(figure, { childList: true });
 });"""
 
 SIZES = """() => Object.fromEntries(

@@ -77,8 +77,13 @@ def test_a_connection_is_made_again_without_anybody_doing_anything(admin: FakeAd
 
 def test_a_stream_that_falls_silent_is_a_lost_connection(admin: FakeAdmin, pages: Pages) -> None:
     admin.event_every_s = 30.0
-    page = pages.open(admin.url)
+    page = pages.open("about:blank")
+    page.clock.install()
+    page.goto(admin.url)
     expect(page.locator("#live")).to_have_text("Live")
+    page.clock.fast_forward(4000)
+    expect(page.locator("#live")).to_have_text("Live")
+    page.clock.fast_forward(2000)
     expect(page.locator("#live")).to_have_text("Not connected")
 
 
