@@ -121,7 +121,7 @@ faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load 
 faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec and a slow disk
 	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --slow-fsync 1.5 --only 'kill -9 redis' --minutes 3 --lenient-times $(FAULTS_ARGS)
 
-states: $(BIN)/payrouter ## draw docs/states.md from the transition table
+states: $(BIN)/payrouter ## draw docs/states.md and docs/states.svg from the transition table
 	$(BIN)/python docs/draw_states.py
 
 clean: ## remove the virtual environment and what was built
