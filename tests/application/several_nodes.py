@@ -323,6 +323,9 @@ class _FarNews:
     async def post_purge(self):
         await self._node.store(self._board.post_purge)
 
+    async def post_pause(self, processor, *, paused):
+        await self._node.store(lambda: self._board.post_pause(processor, paused=paused))
+
     async def news(self):
         return await self._node.store(self._board.news)
 

@@ -11,7 +11,7 @@ import pytest
 from contracts.nodes import CLUSTERS, LEASE_S, PAUSE_S, Cluster, RedisNodes, cluster_contract
 from payrouter.domain.health import HealthReport
 from payrouter.domain.lease import TRUST_MARGIN_S, Taken, Term
-from payrouter.domain.news import HintNews, PurgeNews, ReportNews, VacancyNews
+from payrouter.domain.news import HintNews, PauseNews, PurgeNews, ReportNews, VacancyNews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -310,6 +310,20 @@ async def test_a_purge_reaches_everybody_once_and_is_no_news_to_who_comes_later(
     assert await late.news.news() == []
     await other.news.post_purge()
     assert len(await late.news.news()) == 1
+
+
+@cluster_contract
+async def test_a_pause_reaches_everybody_and_who_comes_later_until_it_is_taken_back(cluster: Cluster) -> None:
+    one, other = await cluster.node("one"), await cluster.node("other")
+    await one.news.news()
+    await one.news.post_pause("default", paused=True)
+    await one.news.post_pause("fallback", paused=True)
+    await one.news.post_pause("fallback", paused=False)
+    wanted = [PauseNews("default", paused=True), PauseNews("fallback", paused=False)]
+    assert [await node.news.news() for node in (one, other)] == [wanted, wanted]
+    assert await one.news.news() == []
+    late = await cluster.node("late")
+    assert await late.news.news() == wanted
 
 
 @cluster_contract

@@ -26,6 +26,7 @@ def test_the_stored_codes_never_change() -> None:
         "cheaper-down",
         "cheaper-slow",
         "cheaper-full",
+        "cheaper-paused",
         "probe",
         "least-bad",
         "ratio",

@@ -142,6 +142,14 @@ class MemoryStore:
             for row in dead[:limit]
         ]
 
+    async def dead_letter_counts(self) -> tuple[int, int]:
+        """Return how many dead letters there are; nothing is ever put aside here."""
+        return sum(row.state is PaymentState.DEAD_LETTER for row in self._rows.values()), 0
+
+    async def poison(self, limit: int) -> dict[str, str]:  # noqa: ARG002
+        """Return nothing: no record can be spoilt."""
+        return {}
+
     async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
         """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
         retried = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from payrouter.domain.health import CALL_PAUSE_S, call_turn
 from payrouter.domain.lease import LEASE_S, RENEW_EVERY_S, KeeperWatch, Taken, Term, trusted_until
-from payrouter.domain.news import HintNews, PurgeNews, ReportNews, VacancyNews
+from payrouter.domain.news import HintNews, PauseNews, PurgeNews, ReportNews, VacancyNews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,10 @@ class MemoryNewsBoard:
         """Tell that everything was purged just now."""
         self._post("purge", PurgeNews(0.0))
 
+    async def post_pause(self, processor: str, *, paused: bool) -> None:
+        """Tell that an operator paused a processor, or let it go on."""
+        self._post(f"pause:{processor}", PauseNews(processor, paused))
+
     def _post(self, about: str, one: News) -> None:
         cluster = self._cluster
         cluster.posted += 1
@@ -182,6 +186,8 @@ class MemoryNewsBoard:
                     told.append(ReportNews(processor, report, made_s))
                 case HintNews(processor, up) if by != self._lease.node:
                     told.append(HintNews(processor, up, made_s))
+                case PauseNews():
+                    told.append(one)
                 case PurgeNews() if not first:
                     told.append(PurgeNews(made_s))
         while self._vacant:

@@ -154,6 +154,11 @@ class Dispatcher:
         return self._recorder.unrecorded
 
     @property
+    def boards(self) -> dict[str, ProcessorBoard]:
+        """What is known of each processor, cheapest first."""
+        return self._boards
+
+    @property
     def waits(self) -> str | None:
         """Why the oldest payment waits, in words; None when it does not."""
         return self._waits.reason.in_words(self._waits.processor) if self._waits is not None else None

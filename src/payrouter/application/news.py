@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from payrouter.domain.board import Standing
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.events import StandingChanged, StoreFailed
-from payrouter.domain.news import HINT_FRESH_S, HintNews, PurgeNews, ReportNews, VacancyNews
+from payrouter.domain.events import ProcessorPaused, StandingChanged, StoreFailed
+from payrouter.domain.news import HINT_FRESH_S, HintNews, PauseNews, PurgeNews, ReportNews, VacancyNews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +89,11 @@ class NewsReader:
                 board = self._boards.get(processor)
                 if board is not None and now_s - made_s < HINT_FRESH_S:
                     board.told(now_s, up=up)
+            case PauseNews(processor, paused):
+                board = self._boards.get(processor)
+                if board is not None and board.paused is not paused:
+                    board.paused = paused
+                    self._events.publish(ProcessorPaused(processor, paused))
             case PurgeNews(made_s):
                 self._on_purge(made_s)
             case VacancyNews():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,11 +12,13 @@ from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.postgres.connection import Access
 from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.adapters.postgres.store import PostgresStore
+from payrouter.adapters.process import node_name
 from payrouter.adapters.redis.connection import RedisLink
 from payrouter.adapters.redis.health_calls import RedisHealthCalls
 from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
 from payrouter.adapters.redis.news import RedisNewsBoard
+from payrouter.adapters.redis.nodes import RedisNodes
 from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.redis.server import require_durable
 from payrouter.adapters.redis.subscription import Subscription
@@ -64,7 +63,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
         stack.push_async_callback(store.close)
         await store.open(OPEN_WITHIN_S)
         subscription = Subscription(settings.redis_url, keys.news)
-        node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        node = node_name()
         stores = Stores(link, PostgresLedger(store), subscription)
         yield await stack.enter_async_context(engine_over(stores, settings, SystemClock(), node, dispatches=dispatches))
 
@@ -100,6 +99,8 @@ async def engine_over(
             pace=Pace(CLAIM_AT_ONCE, settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
             where="Redis",
             tasks=(queue.keep,) if dispatches else (),
+            nodes=RedisNodes(link, keys),
+            pause=news.post_pause,
             coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,
             tell_purge=news.post_purge,
         )

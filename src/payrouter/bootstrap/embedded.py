@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.local_nodes import LocalNodes
 from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
 from payrouter.adapters.sqlite.ledger import SqliteLedger
+from payrouter.adapters.sqlite.pauses import SqlitePauses
 from payrouter.adapters.sqlite.queue import SqliteQueue
 from payrouter.adapters.sqlite.rows import ProcessorIds
 from payrouter.adapters.sqlite.store import SqliteStore, translated
@@ -35,6 +37,12 @@ async def embedded_engine(settings: Settings) -> AsyncIterator[Engine]:
         ledger = SqliteLedger(store, ids, queue)
         pace = Pace(gather_s=settings.gather_s)
         tasks = (store.checkpoint_forever,)
-        yield Engine(queue, ledger, SqliteHealthCalls(store, SystemClock()), pace, str(settings.data), tasks)
+        with translated(settings.data):
+            pauses = SqlitePauses(store, SystemClock())
+            paused = frozenset(pauses.paused())
+        yield Engine(
+            queue, ledger, SqliteHealthCalls(store, SystemClock()), pace, str(settings.data), tasks,
+            LocalNodes(SystemClock()), pauses.pause, paused,
+        )  # fmt: skip
     finally:
         store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from payrouter.application.dispatch import Pace
     from payrouter.ports.coordination import HealthCalls, Lease, NewsBoard
     from payrouter.ports.ledger import Ledger
+    from payrouter.ports.observation import NodeBoard
     from payrouter.ports.queue import PaymentQueue
     from payrouter.settings import Settings
 
@@ -26,12 +27,27 @@ class Coordination:
     forget: Callable[[], None]
 
 
+class Pause(Protocol):
+    """Writes down, or tells, that a processor is paused, or goes on."""
+
+    async def __call__(self, processor: str, *, paused: bool) -> None:
+        """Do it.
+
+        Raises:
+            StoreUnavailable: if it cannot be done.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Opened stores. `tasks` run for as long as they are used; `where` says where what is not settled waits.
 
+    `nodes`: where processes tell of themselves. `pause`: write down, or tell, that an operator paused a processor or
+    let it go on; `paused` at the start.
+
     `coordination` is how several dispatchers agree, `tell_purge` how they learn of a purge; None where there is only
-    one.
+    one, which then has to be told of a pause itself.
     """
 
     queue: PaymentQueue
@@ -40,6 +56,9 @@ class Engine:
     pace: Pace
     where: str
     tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+    nodes: NodeBoard
+    pause: Pause
+    paused: frozenset[str] = frozenset()
     coordination: Coordination | None = None
     tell_purge: Callable[[], Coroutine[Any, Any, None]] | None = None
 

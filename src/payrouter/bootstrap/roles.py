@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from payrouter import __version__
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.http.gateway import HttpGateway
+from payrouter.adapters.process import cpu_s, host_name, node_name, resident_bytes
 from payrouter.application.accept import Acceptor
 from payrouter.application.dispatch import Dispatcher, Ports
 from payrouter.application.health import HealthPoller
 from payrouter.application.leadership import Leadership
+from payrouter.application.meter import Fanout, Meter
 from payrouter.application.news import HintTeller, NewsReader
+from payrouter.application.reporter import Identity, Reporter, Usage
 from payrouter.bootstrap.engines import Coordination, Engine, opened_engine
 from payrouter.domain.board import ProcessorBoard
 from payrouter.domain.errors import InvalidSettings
-from payrouter.domain.events import Purged
+from payrouter.domain.events import ProcessorPaused, Purged
 from payrouter.domain.limiter import Limiter
 from payrouter.domain.processor import by_fee
 from payrouter.domain.routing import LatencyRatio, LeastCost
@@ -54,6 +59,7 @@ class Intake:
     acceptor: Acceptor
     where: str
     tell_purge: Callable[[], Awaitable[None]] | None
+    engine: Engine
 
     @property
     def processor_names(self) -> tuple[str, ...]:
@@ -107,6 +113,19 @@ class Router(Intake):
         await Intake.purge(self)
         self.dispatcher.forget()
 
+    async def pause(self, processor: str, *, paused: bool) -> None:
+        """Send no payments to a processor, or send them again.
+
+        Raises:
+            StoreUnavailable: if it cannot be written down; then nothing changes.
+        """
+        await self.engine.pause(processor, paused=paused)
+        board = self.boards[processor]
+        if self.engine.coordination is None and board.paused is not paused:
+            board.paused = paused
+            self.events.publish(ProcessorPaused(processor, paused))
+            self.dispatcher.wake()
+
 
 def policy_of(settings: Settings) -> Policy:
     """Return the routing policy that the settings name."""
@@ -123,14 +142,19 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
         StoreError: if the engine cannot be used.
     """
     async with AsyncExitStack() as stack:
+        meter = Meter(settings.processors)
+        events = Fanout(events, meter)
         engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
+        # Alone it makes the health calls; among others the lease decides.
+        meter.leading = engine.coordination is None
         running = await stack.enter_async_context(
             dispatching(settings, events, engine, SystemClock(), http_gateway(settings))
         )
+        await stack.enter_async_context(telling("router", meter, engine, running.dispatcher))
         acceptor = await stack.enter_async_context(accepting(engine, events, SystemClock(), running.dispatcher.wake))
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
-            engine.where, engine.tell_purge, running.dispatcher, running.boards,
+            engine.where, engine.tell_purge, engine, running.dispatcher, running.boards,
         )  # fmt: skip
 
 
@@ -143,8 +167,11 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
         StoreError: if the engine cannot be used.
     """
     _require_cluster(settings, "api")
+    meter = Meter(settings.processors)
+    events = Fanout(events, meter)
     async with (
         opened_engine(settings, dispatches=False) as engine,
+        telling("api", meter, engine),
         intake(settings, events, engine, SystemClock()) as running,
     ):
         yield running
@@ -156,7 +183,7 @@ async def intake(settings: Settings, events: EventSink, engine: Engine, clock: C
     async with accepting(engine, events, clock, _nobody) as acceptor:
         yield Intake(
             settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
-            engine.where, engine.tell_purge,
+            engine.where, engine.tell_purge, engine,
         )  # fmt: skip
 
 
@@ -169,11 +196,26 @@ async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIter
         StoreError: if the engine cannot be used.
     """
     _require_cluster(settings, "dispatcher")
+    meter = Meter(settings.processors)
+    events = Fanout(events, meter)
     async with (
         opened_engine(settings, dispatches=True) as engine,
         dispatching(settings, events, engine, SystemClock(), http_gateway(settings)) as running,
+        telling("dispatcher", meter, engine, running.dispatcher),
     ):
         yield running
+
+
+@asynccontextmanager
+async def telling(role: str, meter: Meter, engine: Engine, dispatcher: Dispatcher | None = None) -> AsyncIterator[None]:
+    """Tell on the node board what this process does, for as long as it does it."""
+    clock = SystemClock()
+    identity = Identity(node_name(), role, host_name(), os.getpid(), __version__, clock.now_us())
+    reporter = Reporter(identity, meter, clock, lambda: Usage(resident_bytes(), cpu_s()), dispatcher)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(reporter.run(engine.nodes))
+        yield
+        running.cancel()
 
 
 def _require_cluster(settings: Settings, role: str) -> None:
@@ -254,6 +296,8 @@ async def dispatching(
         )
         for one in by_fee(settings.processors)
     }
+    for name in engine.paused & boards.keys():
+        boards[name].paused = True
     together = engine.coordination
     teller = HintTeller(together.news, boards, clock, events) if together is not None else None
     ports = Ports(engine.queue, engine.ledger, gateway, clock, teller or events)

@@ -87,6 +87,7 @@ class ProcessorBoard:
     slow_probes: Probes = field(default_factory=Probes)
     pinned: int = 0
     paused: bool = False
+    reported_failing: bool = False
     _slow_retry_s: float = 0.0
     _since_s: float = float("-inf")
     _was_in_service: bool = True
@@ -109,6 +110,10 @@ class ProcessorBoard:
             retry_s,
             self._since_s,
         )
+
+    def standing(self, now_s: float) -> Standing:
+        """Return the standing alone; nothing is noted."""
+        return self._standing(now_s, self.expected_ms(now_s))[0]
 
     def expected_ms(self, now_s: float) -> float:
         """Return the latency the next attempt should expect."""
@@ -231,6 +236,7 @@ class ProcessorBoard:
         """
         if made_s < self.latency.reported_s:
             return
+        self.reported_failing = report.failing
         self.latency.reported(made_s, float(report.min_response_ms))
         self.breaker.reported(made_s, failing=report.failing)
         if report.min_response_ms <= self.latency_ceiling_ms:

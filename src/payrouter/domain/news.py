@@ -42,4 +42,12 @@ class VacancyNews:
     """The leader stepped down: the lease is free now."""
 
 
-News = ReportNews | HintNews | PurgeNews | VacancyNews
+@dataclass(frozen=True, slots=True)
+class PauseNews:
+    """An operator paused a processor, or let it go on. It counts until there is another, however old it is."""
+
+    processor: str
+    paused: bool
+
+
+News = ReportNews | HintNews | PurgeNews | VacancyNews | PauseNews

@@ -86,10 +86,18 @@ class NewsBoard(Protocol):
         """
         ...
 
-    async def news(self) -> list[News]:
-        """Return what was told since the last call, in the order told; purges by everybody, else only by others.
+    async def post_pause(self, processor: str, *, paused: bool) -> None:
+        """Tell that an operator paused a processor, or let it go on; it stays told.
 
-        The first call returns the newest report of each processor and the newest hints, however old.
+        Raises:
+            StoreUnavailable: if nobody can be told.
+        """
+        ...
+
+    async def news(self) -> list[News]:
+        """Return what was told since the last call, in the order told; purges and pauses by everybody, else by others.
+
+        The first call returns the newest report of each processor, its newest hints and pause, however old.
 
         Raises:
             StoreUnavailable: if the board cannot be read; nothing is missed, ask again.

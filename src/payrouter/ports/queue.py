@@ -88,6 +88,14 @@ class PaymentQueue(Protocol):
         """Return dead letters, oldest first."""
         ...
 
+    async def dead_letter_counts(self) -> tuple[int, int]:
+        """Return how many dead letters there are, and how often something nobody can read was put aside."""
+        ...
+
+    async def poison(self, limit: int) -> dict[str, str]:
+        """Return what was put aside because nobody can read it, by its place or id, with how it begins."""
+        ...
+
     async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
         """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
         ...

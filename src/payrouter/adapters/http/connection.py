@@ -11,6 +11,7 @@ import httptools
 from payrouter.adapters.http.message import Reply, Request
 
 if TYPE_CHECKING:
+    from payrouter.adapters.http.message import Stream
     from payrouter.adapters.http.server import HttpServer
 
 
@@ -27,6 +28,7 @@ class ServerConnection(asyncio.Protocol):
         "_receiving",
         "_refusal",
         "_request",
+        "_stream",
         "_waiting",
         "_writing_paused",
         "closing",
@@ -48,6 +50,7 @@ class ServerConnection(asyncio.Protocol):
         self._refusal: bytes | None = None
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._reading_paused = self._writing_paused = False
+        self._stream: Stream | None = None
 
     # -- transport
 
@@ -65,6 +68,9 @@ class ServerConnection(asyncio.Protocol):
         self._waiting.clear()
         self.server.connections.discard(self)
         self.server.wake_drain()
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.ended()
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
@@ -196,6 +202,31 @@ class ServerConnection(asyncio.Protocol):
             transport.write(b"%bDate: %b\r\nConnection: close\r\n\r\n%b" % (head, self.server.date, body))
             transport.close()
         self.server.wake_drain()
+
+    def begin_stream(self, head: bytes, stream: Stream) -> None:
+        """Write the head of an answer that goes on. Requests behind it are never answered."""
+        transport = self.transport
+        if transport is None:
+            asyncio.get_running_loop().call_soon(stream.ended)
+            return
+        self._stream = stream
+        self.closing = True
+        transport.write(b"%bDate: %b\r\nConnection: close\r\n\r\n" % (head, self.server.date))
+        if self.server.stopping:
+            self.end_stream()
+
+    def write_stream(self, data: bytes) -> bool:
+        """Write some more of it, unless what was written before has not been read yet."""
+        if self.transport is None or self._writing_paused:
+            return False
+        self.transport.write(data)
+        return True
+
+    def end_stream(self) -> None:
+        """End an answer that goes on, if one does."""
+        if self._stream is not None and self.transport is not None:
+            self._busy = False
+            self.transport.close()
 
     def _next(self) -> None:
         if self._waiting and not self._busy and not self._writing_paused and self.transport is not None:

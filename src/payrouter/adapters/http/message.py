@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payrouter.adapters.http.connection import ServerConnection
 
 
@@ -97,10 +99,44 @@ class Reply:
         # To a HEAD a body would be read as the beginning of the next answer.
         self._connection.answer(head, b"" if self.head_only else body, keep_alive=self.keep_alive)
 
+    def stream(self, head: bytes, closed: Callable[[], None]) -> Stream:
+        """Begin an answer without an end, as server-sent events are; `closed` is called once when it has ended.
+
+        `head` is as for `send_raw`, without a length. The connection is not used for anything after it.
+        """
+        if self.answered:
+            raise RuntimeError("a request is answered once")
+        self.answered = True
+        stream = Stream(self._connection, closed)
+        self._connection.begin_stream(head, stream)
+        return stream
+
     def abort(self) -> None:
         """Cut the connection without an answer."""
         self.answered = True
         self._connection.abort()
+
+
+class Stream:
+    """An answer that goes on. A client that does not read in time misses what comes meanwhile: nothing piles up."""
+
+    __slots__ = ("_closed", "_connection")
+
+    def __init__(self, connection: ServerConnection, closed: Callable[[], None]) -> None:
+        self._connection = connection
+        self._closed = closed
+
+    def write(self, data: bytes) -> bool:
+        """Send some more; False when the client is too slow for it or gone, and it was left out."""
+        return self._connection.write_stream(data)
+
+    def close(self) -> None:
+        """End the answer, and the connection with it."""
+        self._connection.end_stream()
+
+    def ended(self) -> None:
+        """The connection is gone: called by it, once."""
+        self._closed()
 
 
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}

@@ -88,6 +88,8 @@ class HttpServer:
         self.stopping = True
         if self._server is not None:
             self._server.close()
+        for connection in list(self.connections):
+            connection.end_stream()
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
         while self.connections:

@@ -90,6 +90,16 @@ class Keys:
         return self.of("board")
 
     @property
+    def nodes(self) -> str:
+        """Hash: what each living process tells of itself, JSON, by node."""
+        return self.of("nodes")
+
+    @property
+    def slots(self) -> str:
+        """Hash: when a process told last (Redis' clock, ms), its number in its role, and its role, by node."""
+        return self.of("slots")
+
+    @property
     def news(self) -> str:
         """Publish/subscribe channel: there is something new on the board."""
         return self.of("news")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from payrouter.adapters.redis.lease import VACANT
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.domain.health import HealthReport
-from payrouter.domain.news import HintNews, PurgeNews, ReportNews, VacancyNews
+from payrouter.domain.news import HintNews, PauseNews, PurgeNews, ReportNews, VacancyNews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,10 @@ class RedisNewsBoard:
         """Tell that everything was purged just now."""
         await self._post("purge", "-")
 
+    async def post_pause(self, processor: str, *, paused: bool) -> None:
+        """Tell that an operator paused a processor, or let it go on."""
+        await self._post(f"pause:{processor}", str(int(paused)))
+
     async def _post(self, about: str, says: str, *token: int) -> bool:
         keys = self._keys
         arguments: list[bytes | str | int] = [self._lease.node, about, says, keys.news, _LOOK, *token]
@@ -92,6 +96,8 @@ class RedisNewsBoard:
                 yield ReportNews(processor, HealthReport(failing == "1", int(min_response_ms)), made_s)
             case "up" | "down" if not ours:
                 yield HintNews(processor, kind == "up", made_s)
+            case "pause":
+                yield PauseNews(processor, note.says == "1")
             case "purge" if not first:
                 yield PurgeNews(made_s)
 

@@ -19,7 +19,13 @@ from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.recovery import Recovery
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.spoilt import read, set_aside
-from payrouter.adapters.redis.views import read_dead_letters, read_payment
+from payrouter.adapters.redis.views import (
+    count_dead_letters,
+    count_poison,
+    read_dead_letters,
+    read_payment,
+    read_poison,
+)
 from payrouter.adapters.rows import KEPT_FAILURES, to_blob, write_failure
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.domain.ledger import AttemptRecord
@@ -338,6 +344,14 @@ class RedisQueue:
     async def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first; entries in the stream that were no payments come after them."""
         return await read_dead_letters(self._link, self._keys, limit)
+
+    async def dead_letter_counts(self) -> tuple[int, int]:
+        """Return how many dead letters there are, and how often something nobody can read was put aside."""
+        return await count_dead_letters(self._link, self._keys), await count_poison(self._link, self._keys)
+
+    async def poison(self, limit: int) -> dict[str, str]:
+        """Return what was put aside because nobody can read it, by its place or id, with how it begins."""
+        return await read_poison(self._link, self._keys, limit)
 
     async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
         """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""

@@ -297,6 +297,15 @@ class SqliteQueue:
         """Return dead letters, oldest first."""
         return read_dead_letters(self._store.connection, limit)
 
+    async def dead_letter_counts(self) -> tuple[int, int]:
+        """Return how many dead letters there are; nothing is ever put aside here."""
+        [count] = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 4").fetchone()
+        return count, 0
+
+    async def poison(self, limit: int) -> dict[str, str]:  # noqa: ARG002
+        """Return nothing: SQLite keeps rows whole."""
+        return {}
+
     async def retry_dead_letters(self, correlation_ids: Sequence[str] | None) -> int:
         """Send dead letters again (all when None) and return how many; a pinned one repeats its attempt."""
 
