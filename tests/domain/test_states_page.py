@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
 
 from payrouter.domain.payment import TRANSITIONS, PaymentState
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 DRAWER = Path(__file__).parents[2] / "docs" / "draw_states.py"
 
