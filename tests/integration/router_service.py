@@ -197,7 +197,7 @@ def running_service(folder: Path, *, delay_ms: int = 0, failing: bool = False, *
         processors = [
             Processor(one.options.name, f"http://127.0.0.1:{await one.start()}", one.options.fee) for one in simulators
         ]
-        given = {"bind": Address("127.0.0.1", 0), "stop_timeout_s": 2.0, **settings}
+        given = {"bind": Address("127.0.0.1", 0), "stop_timeout_s": 2.0, "admin_bind": None, **settings}
         chosen = Settings(processors=tuple(processors), data=folder / "payrouter.db", **given)
         try:
             async with serving(chosen) as (router, address):

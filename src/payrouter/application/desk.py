@@ -131,6 +131,7 @@ class Desk:
         self._watched = watched
         self._clock = clock
         self._before: dict[str, NodeSnapshot] = {}
+        self._node_rates: dict[str, Rates] = {}
         self._totals: dict[str, Totals] = {}
         self._totals_s = float("-inf")
         self._asked_s = float("-inf")
@@ -141,13 +142,15 @@ class Desk:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            await self.look()
+            self.history.append(_point(await self.look()))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def latest(self) -> Overview:
-        """Return the last look, or look now if there was none yet."""
-        self._asked_s = self._clock.monotonic_s()
-        return self._latest or await self.look()
+        """Return the last look; or look now, when nobody has for a while: then it knows less than it could."""
+        now_s = self._clock.monotonic_s()
+        rested = not self.listeners and now_s - self._asked_s > 2 * LOOK_EVERY_S
+        self._asked_s = now_s
+        return await self.look() if rested or self._latest is None else self._latest
 
     async def look(self) -> Overview:
         """Look once."""
@@ -179,7 +182,6 @@ class Desk:
         problems += self._problems(overview)
         overview = replace(overview, problems=tuple(dict.fromkeys(problems)))
         self._latest = overview
-        self.history.append(_point(overview))
         for listener in list(self.listeners):
             listener(overview)
         return overview
@@ -206,22 +208,26 @@ class Desk:
     # -- figures
 
     def _rates(self, nodes: Sequence[NodeSnapshot]) -> Rates:
-        accepted = 0.0
-        settled = dict.fromkeys((one.name for one in self._watched.processors), 0.0)
-        failed = dict(settled)
+        """Return the sum over all processes; one that has told nothing since the last look counts as it did then."""
+        names = [one.name for one in self._watched.processors]
+        rates: dict[str, Rates] = {}
         for node in nodes:
             before = self._before.get(node.node)
-            if before is None or node.at_us <= before.at_us:
-                continue
-            passed_s = (node.at_us - before.at_us) / 1_000_000
-            accepted += _more(node, before, "payments_accepted_total", "accepted") / passed_s
-            for one in self._watched.processors:
-                settled[one.name] += _more(node, before, "payments_settled_total", one.name) / passed_s
-                attempts = _more(node, before, "attempts_total", one.name)
-                charged = _more(node, before, "attempts_total", one.name, "charged")
-                failed[one.name] += (attempts - charged) / passed_s
+            if before is None:
+                rates[node.node] = Rates()
+            elif node.at_us > before.at_us:
+                rates[node.node] = _rates_between(before, node, names)
+            else:
+                rates[node.node] = self._node_rates[node.node] if node.seen_s_ago < SILENT_S else Rates()
         self._before = {node.node: node for node in nodes}
-        return Rates(accepted, sum(settled.values()), sum(failed.values()), settled, failed)
+        self._node_rates = rates
+        return Rates(
+            sum(one.accepted for one in rates.values()),
+            sum(one.settled for one in rates.values()),
+            sum(one.failed for one in rates.values()),
+            {name: sum(one.settled_by.get(name, 0.0) for one in rates.values()) for name in names},
+            {name: sum(one.failed_by.get(name, 0.0) for one in rates.values()) for name in names},
+        )
 
     def _processor(self, one: Processor, nodes: Sequence[NodeSnapshot]) -> ProcessorOverview:
         seen = [seen for node in nodes for seen in node.processors if seen.name == one.name]
@@ -330,8 +336,16 @@ def merged(seen: Sequence[ProcessorSnapshot]) -> ProcessorSnapshot | None:
     )
 
 
-def _more(now: NodeSnapshot, before: NodeSnapshot, name: str, *labels: str) -> float:
-    return max(0.0, now.total(name, *labels) - before.total(name, *labels))
+def _rates_between(before: NodeSnapshot, now: NodeSnapshot, names: Sequence[str]) -> Rates:
+    passed_s = (now.at_us - before.at_us) / 1_000_000
+
+    def rate(name: str, *labels: str) -> float:
+        return max(0.0, now.total(name, *labels) - before.total(name, *labels)) / passed_s
+
+    settled = {name: rate("payments_settled_total", name) for name in names}
+    failed = {name: rate("attempts_total", name) - rate("attempts_total", name, "charged") for name in names}
+    accepted = rate("payments_accepted_total", "accepted")
+    return Rates(accepted, sum(settled.values()), sum(failed.values()), settled, failed)
 
 
 def _unknown(nodes: Sequence[NodeSnapshot]) -> Waiting:

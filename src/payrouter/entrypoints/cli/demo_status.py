@@ -33,6 +33,8 @@ def introduction(console: Console, settings: Settings, url: str, *, simulated: b
     """Say what runs where, and give lines to try, fit for copying."""
     table = Table(title="Payrouter demo", title_justify="left", show_header=False)
     table.add_row("router", url)
+    if settings.admin_bind is not None:
+        table.add_row("dashboard", f"http://{settings.admin_bind}")
     for one in settings.processors:
         kind = "simulated, " if simulated else ""
         table.add_row(f"processor {one.name}", f"{without_secrets(one.url)} ({kind}fee {one.fee_percent})")
