@@ -18,7 +18,7 @@ from docs.pages import ROOT
 
 WITHIN_S = 30.0
 DANGEROUS = re.compile(
-    r"(?<![\w./-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|rm|useradd|usermod)(?![\w./=-])"
+    r"(?<![\w.-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|rm|useradd|usermod)(?![\w./=-])"
 )
 """What no sample may do to the machine that runs the tests: a block with one has to say that it is not run."""
 
