@@ -39,7 +39,7 @@ def test_no_section_is_of_a_call_that_there_is_not() -> None:
 
 def test_the_table_of_errors_has_every_error() -> None:
     listed = set(re.findall(r"^\| `(\d{3})` \|", SECTIONS["Errors"], re.MULTILINE))
-    assert {status for _, _, answers in CALLS for status in answers if status >= "4"} == listed
+    assert {status for _, _, answers in CALLS for status in answers if status >= "4"} <= listed
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
