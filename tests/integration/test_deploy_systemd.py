@@ -16,7 +16,9 @@ from payrouter.entrypoints.cli.commands import app
 from payrouter.settings import Settings, load_settings
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-NAMES = ("payrouter.service", "payrouter-api@.service", "payrouter-dispatcher.service", "payrouter-admin.service")
+OURS = ("payrouter.service", "payrouter-api@.service", "payrouter-dispatcher.service", "payrouter-admin.service")
+BALANCER = "payrouter-nginx.service"
+NAMES = (*OURS, BALANCER)
 PROGRAM = "/opt/payrouter/bin/payrouter"
 # What nobody may leave out, or change in one unit alone.
 HARDENED = {
@@ -49,11 +51,11 @@ def seconds(text: str) -> float:
 
 def test_there_is_a_unit_for_every_process_that_runs_for_long() -> None:
     assert {path.name for path in UNITS.glob("*.service")} == set(NAMES)
-    started = {words.split(f"{PROGRAM} ")[1] for name in NAMES for words in read(name)["ExecStart"]}
+    started = {words.split(f"{PROGRAM} ")[1] for name in OURS for words in read(name)["ExecStart"]}
     assert started == {"serve", "api", "dispatcher", "admin"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OURS)
 def test_it_starts_commands_that_there_are(name: str) -> None:
     unit = read(name)
     commands = get_command(app).commands  # type: ignore[attr-defined]
@@ -67,11 +69,16 @@ def test_it_starts_commands_that_there_are(name: str) -> None:
 def test_it_is_started_again_and_has_time_to_stop(name: str) -> None:
     unit = read(name)
     assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
-    # Wrong settings are told once: exit code 2.
-    assert unit["RestartPreventExitStatus"] == ["2"]
     assert seconds(unit["TimeoutStopSec"][0]) >= 2 * Settings().stop_timeout_s
     assert int(unit["MemoryMax"][0].removesuffix("M")) <= 256
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_take_their_settings_from_one_file_and_wrong_ones_are_told_once(name: str) -> None:
+    unit = read(name)
     assert unit["EnvironmentFile"] == ["/etc/payrouter/payrouter.env"]
+    # Wrong settings: exit code 2.
+    assert unit["RestartPreventExitStatus"] == ["2"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,8 +111,18 @@ def test_every_api_has_a_socket_of_its_own_that_nginx_looks_for() -> None:
     assert unit["RuntimeDirectoryPreserve"] == ["yes"]
     upstreams = re.findall(r"^\s*server (unix:\S+)", (UNITS.parent / "nginx.conf").read_text(), re.MULTILINE)
     assert upstreams == [bind[1].replace("%i", number) for number in "12"]
-    # The group, which nginx' user joins, may write to a socket, and so connect.
+    # Who may write to a socket may connect: the same user, and its group.
+    assert read(BALANCER)["User"] == unit["User"]
     assert 0o777 & ~int(unit["UMask"][0], 8) & 0o070 == 0o070
+
+
+def test_nginx_starts_with_the_deployed_configuration_and_writes_only_where_it_may() -> None:
+    unit = read(BALANCER)
+    assert unit["ExecStart"] == ['/usr/sbin/nginx -e stderr -c /etc/payrouter/nginx.conf -g "daemon off;"']
+    written = re.findall(r"^\s*(?:pid|\w+_temp_path) (\S+);", (UNITS.parent / "nginx.conf").read_text(), re.MULTILINE)
+    assert len(written) == 6
+    assert all(path.startswith("/tmp/") for path in written)
+    assert unit["PrivateTmp"] == ["yes"]
 
 
 def test_the_user_is_made_by_sysusers() -> None:
@@ -122,8 +139,8 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_systemd_reads_it_without_a_complaint(name: str, tmp_path: Path) -> None:
-    # The program is not installed here: anything that can be executed stands for it.
-    text = (UNITS / name).read_text().replace(PROGRAM, "/bin/true")
+    # The programs may not be installed here: anything that can be executed stands for it.
+    text = (UNITS / name).read_text().replace(PROGRAM, "/bin/true").replace("/usr/sbin/nginx", "/bin/true")
     (tmp_path / name).write_text(text)
     done = analyze("verify", "--man=no", str(tmp_path / name))
     ours = [line for line in done.stderr.splitlines() if "payrouter" in line]
