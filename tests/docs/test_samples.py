@@ -187,7 +187,7 @@ def test_every_make_target_that_is_named_exists(page: str) -> None:
 def test_every_command_and_option_that_is_named_exists(page: str) -> None:
     wrong = []
     for text in code_of(page):
-        for found in re.finditer(rf"{_BEGINS}payrouter ((?:[a-z][\w-]*|-)[^|;&`#'\"\n]*)", text):
+        for found in re.finditer(rf"{_BEGINS}payrouter ((?:[a-z][\w-]*|-)[^|;&`#'\",)\n]*)", text):
             words = found[1].split()
             command = next(
                 (name for name in (" ".join(words[:2]), words[0], "") if name in options() and name != ""),
