@@ -17,6 +17,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
 )
@@ -70,6 +71,8 @@ class EventLog:
                 _log.info("%s %s", node, "leads: it makes the health calls" if leading else "does not lead any more")
             case ProcessorPaused(processor, paused):
                 _log.warning("%s", f"{processor} is paused by an operator" if paused else f"{processor} goes on")
+            case RequestRefused(reason, client):
+                self._once(f"refused {reason}", logging.WARNING, f"refused a request of {client}: {reason}")
             case _:
                 assert_never(event)
 

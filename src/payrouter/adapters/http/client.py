@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -47,7 +47,8 @@ Exchange = Answer | NeverSent | NoAnswer
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    data: bytes
+    # It may hold a processor's key, and whatever shows a callback shows its arguments.
+    data: bytes = field(repr=False)
     deadline_s: float
     done: Callable[[Exchange], None]
 
