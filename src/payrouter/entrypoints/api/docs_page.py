@@ -89,7 +89,7 @@ def _operation(method: str, path: str, operation: dict[str, Any], document: dict
     given = "".join(_parameter(one) for one in operation.get("parameters", []))
     table = _table(("parameter", "in", "type", "meaning"), given) if given else ""
     sent = "" if example is None else f"<h3>Body</h3><p>{_type(body)}</p><pre>{escape(example)}</pre>"
-    answers = "".join(_response(status, one) for status, one in operation["responses"].items())
+    answers = "".join(_response(status, one) for status, one in sorted(operation["responses"].items()))
     return (
         f'<section id="{escape(operation["operationId"])}"><h2><span class="{method.lower()}">{method}</span> '
         f"<code>{escape(path)}</code></h2><p><strong>{escape(operation['summary'])}.</strong> "
