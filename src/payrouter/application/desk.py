@@ -1,4 +1,4 @@
-"""The operator's desk: what goes on in the whole installation, looked at once a second.
+"""The operator's desk: what goes on in the whole installation, looked at twice a second.
 
 Everything comes from ports: what living processes tell of themselves, the queue, the ledger. A store that is away
 costs the figures it would give, and is said; nothing here changes a payment but `retry`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from payrouter.application.books_watch import BooksState
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
     from payrouter.ports.observation import NodeBoard
     from payrouter.ports.queue import Backlog, DeadLetter, PaymentQueue
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
+LOOKS_PER_POINT = 2
 KEPT_POINTS = 600
-"""Seconds of history."""
+"""Points of history, one a second."""
+
+LOOKS_PER_RATE = 2
+"""Rates are taken over a whole second, or what is sent in bursts would flicker."""
 
 TOTALS_EVERY_S = 10.0
 """How often the ledger is summed up when nobody looks; once a second while somebody does."""
@@ -45,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per second over the last look: accepted, settled and failed attempts, and the latter two by processor."""
+    """Per second over the last one: accepted, settled and failed attempts, and the latter two by processor."""
 
     accepted: float = 0.0
     settled: float = 0.0
@@ -130,7 +135,7 @@ class Desk:
     def __init__(self, watched: Watched, clock: Clock) -> None:
         self._watched = watched
         self._clock = clock
-        self._before: dict[str, NodeSnapshot] = {}
+        self._looks: deque[dict[str, NodeSnapshot]] = deque(maxlen=LOOKS_PER_RATE)
         self._node_rates: dict[str, Rates] = {}
         self._totals: dict[str, Totals] = {}
         self._totals_s = float("-inf")
@@ -141,14 +146,16 @@ class Desk:
 
     async def run(self) -> None:
         """Look, for ever."""
-        while True:
-            self.history.append(_point(await self.look()))
+        for number in count():
+            overview = await self.look()
+            if number % LOOKS_PER_POINT == 0:
+                self.history.append(_point(overview))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def latest(self) -> Overview:
         """Return the last look; or look now, when nobody has for a while: then it knows less than it could."""
         now_s = self._clock.monotonic_s()
-        rested = not self.listeners and now_s - self._asked_s > 2 * LOOK_EVERY_S
+        rested = not self.listeners and now_s - self._asked_s > 4 * LOOK_EVERY_S
         self._asked_s = now_s
         return await self.look() if rested or self._latest is None else self._latest
 
@@ -200,7 +207,7 @@ class Desk:
     async def _sum_up(self, problems: list[str]) -> None:
         now_s = self._clock.monotonic_s()
         looked_at = self.listeners or now_s - self._asked_s < TOTALS_EVERY_S
-        if not looked_at and now_s - self._totals_s < TOTALS_EVERY_S:
+        if now_s - self._totals_s < (LOOK_EVERY_S if looked_at else TOTALS_EVERY_S):
             return
         self._totals_s = now_s
         self._totals = await self._asked(self._watched.ledger.summary(Window()), self._totals, problems)
@@ -208,18 +215,19 @@ class Desk:
     # -- figures
 
     def _rates(self, nodes: Sequence[NodeSnapshot]) -> Rates:
-        """Return the sum over all processes; one that has told nothing since the last look counts as it did then."""
+        """Return the sum over all processes; one that has told nothing since then counts as it did last."""
+        earlier = self._looks[0] if self._looks else {}
         names = [one.name for one in self._watched.processors]
         rates: dict[str, Rates] = {}
         for node in nodes:
-            before = self._before.get(node.node)
+            before = earlier.get(node.node)
             if before is None:
                 rates[node.node] = Rates()
             elif node.at_us > before.at_us:
                 rates[node.node] = _rates_between(before, node, names)
             else:
-                rates[node.node] = self._node_rates[node.node] if node.seen_s_ago < SILENT_S else Rates()
-        self._before = {node.node: node for node in nodes}
+                rates[node.node] = self._node_rates.get(node.node, Rates()) if node.seen_s_ago < SILENT_S else Rates()
+        self._looks.append({node.node: node for node in nodes})
         self._node_rates = rates
         return Rates(
             sum(one.accepted for one in rates.values()),
@@ -236,15 +244,15 @@ class Desk:
 
     def _money(self) -> Money:
         processors = self._watched.processors
-        count = amount = fees = dearest = cheapest = 0
+        payments = amount = fees = dearest = cheapest = 0
         for one in processors:
             settled = self._totals.get(one.name, Totals())
-            count += settled.count
+            payments += settled.count
             amount += settled.amount_minor
             fees += fee_minor(settled.amount_minor, one.fee)
             dearest += fee_minor(settled.amount_minor, max(other.fee for other in processors))
             cheapest += fee_minor(settled.amount_minor, min(other.fee for other in processors))
-        return Money(Totals(count, amount), fees, dearest - fees, fees - cheapest)
+        return Money(Totals(payments, amount), fees, dearest - fees, fees - cheapest)
 
     def _problems(self, seen: Overview) -> list[str]:
         problems = []
