@@ -84,7 +84,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at one instant (UTC us). `webhooks` is None when there are none; `reason`: why the oldest waits."""
+    """Everything at one instant (UTC us). `webhooks` is None when there are none; `reason`: why the oldest waits.
+
+    `unread`: which of `nodes`, `backlog`, `dead_letters`, `webhooks` and `totals` a store did not tell.
+    """
 
     at_us: int
     nodes: tuple[NodeSnapshot, ...]
@@ -99,6 +102,7 @@ class Overview:
     webhooks: Waiting | None
     books: BooksReport
     problems: tuple[str, ...]
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +151,22 @@ class Desk:
     async def latest(self) -> Overview:
         """Return the last look, or look now if there was none yet."""
         self._asked_s = self._clock.monotonic_s()
+        return await self.glance()
+
+    async def glance(self) -> Overview:
+        """Return the same to a program that wants no sums of the ledger: nobody begins to sum up for it."""
         return self._latest or await self.look()
 
     async def look(self) -> Overview:
         """Look once."""
-        watched, problems = self._watched, list[str]()
-        nodes = await self._asked(watched.nodes.nodes(), [], problems)
-        backlog = await self._asked(self._backlog(), Waiting(), problems)
-        dead_letters, poison = await self._asked(watched.queue.dead_letter_counts(), (0, 0), problems)
+        watched, unread = self._watched, dict[str, str]()
+        nodes = await self._asked("nodes", watched.nodes.nodes(), [], unread)
+        backlog = await self._asked("backlog", self._backlog(), Waiting(), unread)
+        dead_letters, poison = await self._asked("dead_letters", watched.queue.dead_letter_counts(), (0, 0), unread)
         webhooks = None
         if watched.webhooks is not None:
-            webhooks = Waiting(*await self._asked(watched.webhooks(), (0, None), problems))
-        await self._sum_up(problems)
+            webhooks = Waiting(*await self._asked("webhooks", watched.webhooks(), (0, None), unread))
+        await self._sum_up(unread)
         rates = self._rates(nodes)
         unknown = _unknown(nodes)
         overview = Overview(
@@ -175,8 +183,9 @@ class Desk:
             webhooks=webhooks,
             books=watched.books.report,
             problems=(),
+            unread=frozenset(unread),
         )
-        problems += self._problems(overview)
+        problems = [*unread.values(), *self._problems(overview)]
         overview = replace(overview, problems=tuple(dict.fromkeys(problems)))
         self._latest = overview
         self.history.append(_point(overview))
@@ -184,24 +193,25 @@ class Desk:
             listener(overview)
         return overview
 
-    async def _asked(self, asking: Awaitable[T], otherwise: T, problems: list[str]) -> T:
+    async def _asked(self, what: str, asking: Awaitable[T], otherwise: T, unread: dict[str, str]) -> T:
         try:
             return await asking
         except StoreError as error:
-            problems.append(str(error))
+            unread[what] = str(error)
             return otherwise
 
     async def _backlog(self) -> Waiting:
         backlog: Backlog = await self._watched.queue.backlog()
         return Waiting(backlog.waiting, backlog.oldest_us if backlog.waiting else None)
 
-    async def _sum_up(self, problems: list[str]) -> None:
+    async def _sum_up(self, unread: dict[str, str]) -> None:
         now_s = self._clock.monotonic_s()
         looked_at = self.listeners or now_s - self._asked_s < TOTALS_EVERY_S
         if not looked_at and now_s - self._totals_s < TOTALS_EVERY_S:
             return
         self._totals_s = now_s
-        self._totals = await self._asked(self._watched.ledger.summary(Window()), self._totals, problems)
+        summary = self._watched.ledger.summary(Window())
+        self._totals = await self._asked("totals", summary, self._totals, unread)
 
     # -- figures
 
