@@ -149,12 +149,14 @@ class Desk:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def latest(self) -> Overview:
-        """Return the last look, or look now if there was none yet."""
-        self._asked_s = self._clock.monotonic_s()
-        return await self.glance()
+        """Return the last look; or look now, when nobody has for a while: then it knows less than it could."""
+        now_s = self._clock.monotonic_s()
+        rested = not self.listeners and now_s - self._asked_s > 2 * LOOK_EVERY_S
+        self._asked_s = now_s
+        return await self.look() if rested or self._latest is None else self._latest
 
     async def glance(self) -> Overview:
-        """Return the same to a program that wants no sums of the ledger: nobody begins to sum up for it."""
+        """Return the last look to a program that needs no sums of the ledger: nobody sums up for it."""
         return self._latest or await self.look()
 
     async def look(self) -> Overview:

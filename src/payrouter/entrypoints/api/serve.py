@@ -34,7 +34,16 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Router, Address]]:
 
     On leaving, new connections are refused first, then what is in flight finishes within the stop bound.
     """
-    async with running_router(settings, _events()) as router, _listening(router, settings) as (server, address):
+    # Imported only where it is used: the other processes of a cluster have little memory.
+    from payrouter.entrypoints.admin.serve import beside  # noqa: PLC0415
+
+    async with (
+        running_router(settings, _events()) as router,
+        beside(settings, router) as pages,
+        _listening(router, settings) as (server, address),
+    ):
+        if pages is not None:
+            _log.info("the operator's pages are on http://%s", pages)
         try:
             yield router, address
         finally:
@@ -78,6 +87,20 @@ async def answer_until_stopped(settings: Settings, announce: Callable[[Address],
     """Accept payments and answer questions until SIGINT or SIGTERM; dispatchers elsewhere do the rest."""
     stop = _stop_signal()
     async with running_intake(settings, _events()) as intake, _listening(intake, settings) as (_, address):
+        _settle_down()
+        announce(address)
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+async def administrate_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
+    """Serve the operator's pages of a cluster until SIGINT or SIGTERM."""
+    from payrouter.entrypoints.admin.serve import alone  # noqa: PLC0415
+
+    stop = _stop_signal()
+    _give_way()
+    async with alone(settings) as address:
         _settle_down()
         announce(address)
         await stop.wait()

@@ -57,6 +57,10 @@ def _command(words: list[str]) -> Callable[[], None]:
             from payrouter.entrypoints.cli.roles import dispatcher
 
             return dispatcher
+        case ["admin"]:
+            from payrouter.entrypoints.cli.roles import admin
+
+            return admin
         case _:
             from payrouter.entrypoints.cli.commands import app
 

@@ -1,10 +1,10 @@
-"""`payrouter api` and `payrouter dispatcher`: the processes of a cluster."""
+"""`payrouter api`, `payrouter dispatcher` and `payrouter admin`: the processes of a cluster."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from payrouter.entrypoints.api.serve import answer_until_stopped, dispatch_until_stopped
+from payrouter.entrypoints.api.serve import administrate_until_stopped, answer_until_stopped, dispatch_until_stopped
 from payrouter.entrypoints.cli.plain import say, settings_in_force
 from payrouter.entrypoints.running import run_async
 
@@ -43,3 +43,20 @@ def dispatcher() -> None:
         say(f"payrouter dispatcher is routing to {names}")
 
     run_async(dispatch_until_stopped(settings, announce))
+
+
+def admin() -> None:
+    """Show the operator's pages of a cluster: dashboard, metrics, dead letters, audit.
+
+    Needs PAYROUTER_REDIS_URL and PAYROUTER_POSTGRES_URL. It listens on PAYROUTER_ADMIN_BIND, and beyond loopback
+    it needs PAYROUTER_ADMIN_TOKEN. Payments do not depend on it: stop it whenever you like. `payrouter serve` on a
+    SQLite file shows the same pages itself.
+
+    Example: `PAYROUTER_ADMIN_BIND=127.0.0.1:8080 payrouter admin`
+    """
+    settings = settings_in_force()
+
+    def announce(address: Address) -> None:
+        say(f"payrouter admin is on http://{address}")
+
+    run_async(administrate_until_stopped(settings, announce))

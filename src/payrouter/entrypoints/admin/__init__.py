@@ -1,0 +1,1 @@
+"""The operator's pages: dashboard, JSON, metrics, on an address of their own."""
