@@ -37,7 +37,8 @@ def clean_environment(**settings: str) -> dict[str, str]:
     }
     # Compiled once for all the processes to come, whatever the machine's habits are.
     compiled = str(Path(tempfile.gettempdir()) / "payrouter-test-pycache")
-    return kept | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPYCACHEPREFIX": compiled} | settings
+    ours = {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPYCACHEPREFIX": compiled, "PAYROUTER_ADMIN_BIND": "127.0.0.1:0"}
+    return kept | ours | settings
 
 
 def processors_json(**urls: str) -> str:

@@ -149,7 +149,18 @@ def test_a_template_without_its_marks_is_named(tmp_path: Path) -> None:
 
 
 DISPATCHER = ["-m", "payrouter", "dispatcher"]
-COMMAND = [sys.executable, "-m", "payrouter_lab.cluster", "--port", "0", "--processor-ports", "0", "0"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "payrouter_lab.cluster",
+    "--port",
+    "0",
+    "--admin-port",
+    "0",
+    "--processor-ports",
+    "0",
+    "0",
+]
 
 
 def command_of(pid: int) -> list[str]:

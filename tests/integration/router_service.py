@@ -45,6 +45,7 @@ class Service:
     default: ProcessorSimulator
     fallback: ProcessorSimulator
     loop: asyncio.AbstractEventLoop
+    pages: Address | None = None
 
     # -- calls
 
@@ -197,13 +198,13 @@ def running_service(folder: Path, *, delay_ms: int = 0, failing: bool = False, *
         processors = [
             Processor(one.options.name, f"http://127.0.0.1:{await one.start()}", one.options.fee) for one in simulators
         ]
-        given = {"bind": Address("127.0.0.1", 0), "stop_timeout_s": 2.0, **settings}
+        given = {"bind": Address("127.0.0.1", 0), "stop_timeout_s": 2.0, "admin_bind": None, **settings}
         chosen = Settings(processors=tuple(processors), data=folder / "payrouter.db", **given)
         try:
-            async with serving(chosen) as (router, address):
+            async with serving(chosen) as (router, address, pages):
                 loop = asyncio.get_running_loop()
                 loop.set_exception_handler(lambda _, context: problems.append(context.get("exception") or OSError()))
-                started.append(Service(router, address, *simulators, loop))
+                started.append(Service(router, address, *simulators, loop, pages))
                 ready.set()
                 await finish.wait()
         finally:

@@ -1,4 +1,4 @@
-"""The operator's desk: what goes on in the whole installation, looked at once a second.
+"""The operator's desk: what goes on in the whole installation, looked at twice a second.
 
 Everything comes from ports: what living processes tell of themselves, the queue, the ledger. A store that is away
 costs the figures it would give, and is said; nothing here changes a payment but `retry`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from payrouter.application.books_watch import BooksState
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
     from payrouter.ports.observation import NodeBoard
     from payrouter.ports.queue import Backlog, DeadLetter, PaymentQueue
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
+LOOKS_PER_POINT = 2
 KEPT_POINTS = 600
-"""Seconds of history."""
+"""Points of history, one a second."""
+
+LOOKS_PER_RATE = 2
+"""Rates are taken over a whole second, or what is sent in bursts would flicker."""
 
 TOTALS_EVERY_S = 10.0
 """How often the ledger is summed up when nobody looks; once a second while somebody does."""
@@ -45,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per second over the last look: accepted, settled and failed attempts, and the latter two by processor."""
+    """Per second over the last one: accepted, settled and failed attempts, and the latter two by processor."""
 
     accepted: float = 0.0
     settled: float = 0.0
@@ -134,7 +139,8 @@ class Desk:
     def __init__(self, watched: Watched, clock: Clock) -> None:
         self._watched = watched
         self._clock = clock
-        self._before: dict[str, NodeSnapshot] = {}
+        self._looks: deque[dict[str, NodeSnapshot]] = deque(maxlen=LOOKS_PER_RATE)
+        self._node_rates: dict[str, Rates] = {}
         self._totals: dict[str, Totals] = {}
         self._totals_s = float("-inf")
         self._asked_s = float("-inf")
@@ -144,14 +150,16 @@ class Desk:
 
     async def run(self) -> None:
         """Look, for ever."""
-        while True:
-            await self.look()
+        for number in count():
+            overview = await self.look()
+            if number % LOOKS_PER_POINT == 0:
+                self.history.append(_point(overview))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def latest(self) -> Overview:
         """Return the last look; or look now, when nobody has for a while: then it knows less than it could."""
         now_s = self._clock.monotonic_s()
-        rested = not self.listeners and now_s - self._asked_s > 2 * LOOK_EVERY_S
+        rested = not self.listeners and now_s - self._asked_s > 4 * LOOK_EVERY_S
         self._asked_s = now_s
         return await self.look() if rested or self._latest is None else self._latest
 
@@ -190,7 +198,6 @@ class Desk:
         problems = [*unread.values(), *self._problems(overview)]
         overview = replace(overview, problems=tuple(dict.fromkeys(problems)))
         self._latest = overview
-        self.history.append(_point(overview))
         for listener in list(self.listeners):
             listener(overview)
         return overview
@@ -209,7 +216,7 @@ class Desk:
     async def _sum_up(self, unread: dict[str, str]) -> None:
         now_s = self._clock.monotonic_s()
         looked_at = self.listeners or now_s - self._asked_s < TOTALS_EVERY_S
-        if not looked_at and now_s - self._totals_s < TOTALS_EVERY_S:
+        if now_s - self._totals_s < (LOOK_EVERY_S if looked_at else TOTALS_EVERY_S):
             return
         self._totals_s = now_s
         summary = self._watched.ledger.summary(Window())
@@ -218,22 +225,27 @@ class Desk:
     # -- figures
 
     def _rates(self, nodes: Sequence[NodeSnapshot]) -> Rates:
-        accepted = 0.0
-        settled = dict.fromkeys((one.name for one in self._watched.processors), 0.0)
-        failed = dict(settled)
+        """Return the sum over all processes; one that has told nothing since then counts as it did last."""
+        earlier = self._looks[0] if self._looks else {}
+        names = [one.name for one in self._watched.processors]
+        rates: dict[str, Rates] = {}
         for node in nodes:
-            before = self._before.get(node.node)
-            if before is None or node.at_us <= before.at_us:
-                continue
-            passed_s = (node.at_us - before.at_us) / 1_000_000
-            accepted += _more(node, before, "payments_accepted_total", "accepted") / passed_s
-            for one in self._watched.processors:
-                settled[one.name] += _more(node, before, "payments_settled_total", one.name) / passed_s
-                attempts = _more(node, before, "attempts_total", one.name)
-                charged = _more(node, before, "attempts_total", one.name, "charged")
-                failed[one.name] += (attempts - charged) / passed_s
-        self._before = {node.node: node for node in nodes}
-        return Rates(accepted, sum(settled.values()), sum(failed.values()), settled, failed)
+            before = earlier.get(node.node)
+            if before is None:
+                rates[node.node] = Rates()
+            elif node.at_us > before.at_us:
+                rates[node.node] = _rates_between(before, node, names)
+            else:
+                rates[node.node] = self._node_rates.get(node.node, Rates()) if node.seen_s_ago < SILENT_S else Rates()
+        self._looks.append({node.node: node for node in nodes})
+        self._node_rates = rates
+        return Rates(
+            sum(one.accepted for one in rates.values()),
+            sum(one.settled for one in rates.values()),
+            sum(one.failed for one in rates.values()),
+            {name: sum(one.settled_by.get(name, 0.0) for one in rates.values()) for name in names},
+            {name: sum(one.failed_by.get(name, 0.0) for one in rates.values()) for name in names},
+        )
 
     def _processor(self, one: Processor, nodes: Sequence[NodeSnapshot]) -> ProcessorOverview:
         seen = [seen for node in nodes for seen in node.processors if seen.name == one.name]
@@ -242,15 +254,15 @@ class Desk:
 
     def _money(self) -> Money:
         processors = self._watched.processors
-        count = amount = fees = dearest = cheapest = 0
+        payments = amount = fees = dearest = cheapest = 0
         for one in processors:
             settled = self._totals.get(one.name, Totals())
-            count += settled.count
+            payments += settled.count
             amount += settled.amount_minor
             fees += fee_minor(settled.amount_minor, one.fee)
             dearest += fee_minor(settled.amount_minor, max(other.fee for other in processors))
             cheapest += fee_minor(settled.amount_minor, min(other.fee for other in processors))
-        return Money(Totals(count, amount), fees, dearest - fees, fees - cheapest)
+        return Money(Totals(payments, amount), fees, dearest - fees, fees - cheapest)
 
     def _problems(self, seen: Overview) -> list[str]:
         problems = []
@@ -342,8 +354,16 @@ def merged(seen: Sequence[ProcessorSnapshot]) -> ProcessorSnapshot | None:
     )
 
 
-def _more(now: NodeSnapshot, before: NodeSnapshot, name: str, *labels: str) -> float:
-    return max(0.0, now.total(name, *labels) - before.total(name, *labels))
+def _rates_between(before: NodeSnapshot, now: NodeSnapshot, names: Sequence[str]) -> Rates:
+    passed_s = (now.at_us - before.at_us) / 1_000_000
+
+    def rate(name: str, *labels: str) -> float:
+        return max(0.0, now.total(name, *labels) - before.total(name, *labels)) / passed_s
+
+    settled = {name: rate("payments_settled_total", name) for name in names}
+    failed = {name: rate("attempts_total", name) - rate("attempts_total", name, "charged") for name in names}
+    accepted = rate("payments_accepted_total", "accepted")
+    return Rates(accepted, sum(settled.values()), sum(failed.values()), settled, failed)
 
 
 def _unknown(nodes: Sequence[NodeSnapshot]) -> Waiting:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from payrouter.domain.snapshot import NodeSnapshot
 
-SHOW_EVERY_S = 0.5
+SHOW_EVERY_S = 0.25
 """How often a process tells."""
 
 GONE_AFTER_S = 5.0

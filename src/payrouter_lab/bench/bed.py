@@ -148,6 +148,7 @@ class Bed:
             "PAYROUTER_DATA": str(self.database),
             "PAYROUTER_BIND": f"127.0.0.1:{port}",
             "PAYROUTER_ALLOW_PURGE": "true",
+            "PAYROUTER_ADMIN_BIND": "127.0.0.1:0",
             **self.contender.settings,
         }
 

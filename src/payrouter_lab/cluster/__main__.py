@@ -51,6 +51,7 @@ def _cluster(given: argparse.Namespace, directory: Path) -> LocalCluster:
         apis=given.apis,
         dispatchers=given.dispatchers,
         port=given.port,
+        admin_port=given.admin_port,
         limits=Limits(rations(read_services())) if given.limits else None,
         processors=not os.environ.get(_PROCESSORS),
         processor_ports=dict(zip(FEES, given.processor_ports, strict=True)),
@@ -123,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--apis", type=_count, default=2, metavar="N", help="how many APIs (default 2)")
     parser.add_argument("--dispatchers", type=_count, default=1, metavar="N", help="how many dispatchers (default 1)")
     parser.add_argument("--port", type=_port, default=9999, help="port of nginx; 0 picks a free one (default 9999)")
+    parser.add_argument(
+        "--admin-port", type=_port, default=8080, help="port of the operator's pages; 0 picks a free one (default 8080)"
+    )
     parser.add_argument(
         "--processor-ports",
         type=_port,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from payrouter_lab.bench.processes import Child, ChildError, Manner, free_port
 from payrouter_lab.cluster import deployed
 from payrouter_lab.cluster.nginx import local_config
-from payrouter_lab.cluster.programs import Api, Dispatcher, SimulatedProcessor
+from payrouter_lab.cluster.programs import Admin, Api, Dispatcher, SimulatedProcessor
 from payrouter_lab.cluster.servers import NginxServer, PostgresServer, RedisServer
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class LocalCluster:
     As a context manager: everything serves once it is entered, everything is gone once it is left; the data in
     `directory` stays. Where root runs it, every user must be able to enter `directory`.
 
-    `port`: where nginx listens; 0 picks a free one. `limits`: opened and closed by the cluster.
+    `port`: where nginx listens; 0 picks a free one. `admin_port`: the same for the operator's pages; None for none.
+    `limits`: opened and closed by the cluster.
     `settings`: PAYROUTER_... for APIs and dispatchers. Without simulated processors they name the real ones.
     `processor_ports`: of the simulated ones, by name; missing ones are picked.
     `prefixes`: words before the command of a service, by its name; a program that becomes the rest.
@@ -53,6 +54,7 @@ class LocalCluster:
     apis: int = 2
     dispatchers: int = 1
     port: int = 9999
+    admin_port: int | None = None
     limits: Limits | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     processors: bool = True
@@ -74,6 +76,11 @@ class LocalCluster:
     def url(self) -> str:
         """Where clients send payments."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where the operator's pages are."""
+        return f"http://127.0.0.1:{self.admin_port}"
 
     @property
     def processor_urls(self) -> dict[str, str]:
@@ -124,8 +131,10 @@ class LocalCluster:
             self._begin(apis)
             self._wait(dispatchers + apis)
             nginx = [self._nginx()]
+            pages = self._admin()
+            self._begin(pages)
             self._begin(nginx)
-            self._wait(nginx)
+            self._wait(pages + nginx)
         except BaseException:
             self.stop()
             raise
@@ -152,8 +161,11 @@ class LocalCluster:
         self.port = self.port or free_port()
         names = FEES if self.processors else ()
         self._ports = {name: self.processor_ports.get(name) or free_port() for name in names}
-        for port in (self.port, *self._ports.values()):
-            _check_free(port)
+        if self.admin_port is not None:
+            self.admin_port = self.admin_port or free_port()
+        for port in (self.port, self.admin_port, *self._ports.values()):
+            if port is not None:
+                _check_free(port)
 
     # -- what there is to start
 
@@ -175,8 +187,8 @@ class LocalCluster:
             manner=self._manner("redis"),
         )
         # What is deployed has connections for two APIs and a dispatcher.
-        connections = f"max_connections={10 + 8 * (self.apis + self.dispatchers)}"
-        more = (connections,) if self.apis + self.dispatchers > 3 else ()
+        clients = self.apis + self.dispatchers + (self.admin_port is not None)
+        more = (f"max_connections={10 + 8 * clients}",) if clients > 3 else ()
         self.postgres = PostgresServer(
             self.directory / "postgres",
             template=self.postgres_template,
@@ -204,6 +216,11 @@ class LocalCluster:
             deployed.nginx_config(), port=self.port, apis=list(self._sockets().values()), directory=directory
         )
         return NginxServer(directory, config, port=self.port, manner=self._manner("nginx"))
+
+    def _admin(self) -> list[Server]:
+        if self.admin_port is None:
+            return []
+        return [Admin(self.directory, self.admin_port, self.environment, self._manner("admin"))]
 
     def _sockets(self) -> dict[str, Path]:
         names = [f"api{number}" for number in range(1, self.apis + 1)]

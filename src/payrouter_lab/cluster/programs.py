@@ -70,6 +70,23 @@ class Dispatcher(Program):
         return "dispatcher is routing to" in self.said
 
 
+class Admin(Program):
+    """A `payrouter admin` on a port of loopback."""
+
+    def __init__(self, directory: Path, port: int, settings: Mapping[str, str], manner: Manner) -> None:
+        bound = {**settings, "PAYROUTER_ADMIN_BIND": f"127.0.0.1:{port}"}
+        super().__init__("admin", directory, ["payrouter", "admin"], bound, manner)
+        self.port = port
+
+    @property
+    def place(self) -> str:
+        """Address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def _answers(self) -> bool:
+        return listening(self.port)
+
+
 class SimulatedProcessor(Program):
     """A simulated processor on a port of loopback; its process is called `processor-` and its name."""
 

@@ -41,7 +41,7 @@ class Router(Program):
     """A `payrouter serve` on a port of loopback."""
 
     def __init__(self, directory: Path, port: int, settings: Mapping[str, str]) -> None:
-        bound = {**settings, "PAYROUTER_BIND": f"127.0.0.1:{port}"}
+        bound = {**settings, "PAYROUTER_BIND": f"127.0.0.1:{port}", "PAYROUTER_ADMIN_BIND": "127.0.0.1:0"}
         super().__init__("serve", directory, ["payrouter", "serve"], bound, Manner())
         self.port = port
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
@@ -28,9 +28,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("payrouter")
 
 
+class Serving(NamedTuple):
+    """A router that serves: where it listens, and where the operator's pages are, None when there are none."""
+
+    router: Router
+    address: Address
+    pages: Address | None
+
+
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Router, Address]]:
-    """Run a router with its API, and give it together with the address it listens on (port 0 picks one).
+async def serving(settings: Settings) -> AsyncIterator[Serving]:
+    """Run a router with its API, and give it together with the addresses it listens on (port 0 picks one).
 
     On leaving, new connections are refused first, then what is in flight finishes within the stop bound.
     """
@@ -45,7 +53,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Router, Address]]:
         if pages is not None:
             _log.info("the operator's pages are on http://%s", pages)
         try:
-            yield router, address
+            yield Serving(router, address, pages)
         finally:
             # Both at once: the whole stop has one bound.
             within_s = settings.stop_timeout_s
@@ -75,7 +83,7 @@ async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[tuple[
 async def serve_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
     """Serve as a whole router until SIGINT or SIGTERM."""
     stop = _stop_signal()
-    async with serving(settings) as (router, address):
+    async with serving(settings) as (router, address, _):
         _settle_down()
         announce(address)
         await stop.wait()

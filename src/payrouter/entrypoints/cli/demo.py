@@ -19,7 +19,7 @@ import typer
 from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.entrypoints.api.serve import serving
 from payrouter.entrypoints.cli.common import CommandFailed, terminal
-from payrouter.entrypoints.cli.demo_status import Status, introduction
+from payrouter.entrypoints.cli.demo_status import Places, Status, introduction
 from payrouter.entrypoints.cli.plain import settings_in_force
 from payrouter.entrypoints.cli.simulated import simulated_processor
 from payrouter.entrypoints.running import run_async
@@ -94,10 +94,10 @@ async def _run(plan: Plan) -> None:
         settings = plan.settings
         if children:
             settings = replace(settings, processors=tuple(child.processor for child in children))
-        router, address = await stack.enter_async_context(serving(settings))
+        router, address, pages = await stack.enter_async_context(serving(settings))
         console = terminal()
         url = f"http://{_reachable(address)}"
-        introduction(console, settings, url, simulated=bool(children), keep_books=plan.keep_books)
+        introduction(console, settings, Places(url, pages), simulated=bool(children), keep_books=plan.keep_books)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(Status(router, console).run())]
             running += [tasks.create_task(_report_death(child)) for child in children]

@@ -7,6 +7,7 @@ import logging
 import sys
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -23,16 +24,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from payrouter.bootstrap import Router
-    from payrouter.settings import Settings
+    from payrouter.settings import Address, Settings
 
 LIVE_EVERY_S = 1.0
 LINE_EVERY_S = 10.0
 
 
-def introduction(console: Console, settings: Settings, url: str, *, simulated: bool, keep_books: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the router is, and the operator's pages, None when there are none."""
+
+    url: str
+    pages: Address | None
+
+
+def introduction(console: Console, settings: Settings, places: Places, *, simulated: bool, keep_books: bool) -> None:
     """Say what runs where, and give lines to try, fit for copying."""
     table = Table(title="Payrouter demo", title_justify="left", show_header=False)
+    url = places.url
     table.add_row("router", url)
+    table.add_row("dashboard", "none" if places.pages is None else f"http://{places.pages}")
     for one in settings.processors:
         kind = "simulated, " if simulated else ""
         table.add_row(f"processor {one.name}", f"{without_secrets(one.url)} ({kind}fee {one.fee_percent})")
