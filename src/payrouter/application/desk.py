@@ -267,7 +267,7 @@ class Desk:
     def _problems(self, seen: Overview) -> list[str]:
         problems = []
         dispatchers = [node for node in seen.nodes if node.processors]
-        if self._watched.dispatched_elsewhere:
+        if self._watched.dispatched_elsewhere and "nodes" not in seen.unread:
             if not dispatchers:
                 problems.append("no dispatcher tells of itself: payments are accepted and wait; start one")
             elif not any(node.leads for node in seen.nodes):
