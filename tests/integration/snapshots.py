@@ -68,7 +68,9 @@ def snapshot(
     meter.leading = role == "router" or (role == "dispatcher" and slot == 1)
     dispatches = role in {"router", "dispatcher"}
     if role in {"router", "api"}:
-        accepted = [Payment(f"{role}{slot}-{n}", AMOUNT_MINOR, NOW_US - chance.randrange(60_000)) for n in range(payments)]
+        accepted = [
+            Payment(f"{role}{slot}-{n}", AMOUNT_MINOR, NOW_US - chance.randrange(60_000)) for n in range(payments)
+        ]
         meter.publish(PaymentsAccepted(accepted, [RESULTS[n % len(RESULTS)] for n in range(payments)], NOW_US))
     if dispatches:
         for number in range(payments):

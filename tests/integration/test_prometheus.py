@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from integration.metric_text import samples
 from integration.promtool import needs_promtool, promtool
 from integration.snapshots import AMOUNT_MINOR, NOW_US, a_cluster, processors, snapshot
 from payrouter.adapters.prometheus import MOST_PROCESSORS, exposition
@@ -20,18 +21,6 @@ from payrouter.entrypoints.admin.metrics import scrape
 
 SCRAPE_WITHIN_MS = 60.0
 """Two here. The bound is generous: the machine may do other things."""
-
-
-def samples(text: bytes) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Return every sample by its name and its labels; a series that comes twice fails."""
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(text.decode()):
-        for one in family.samples:
-            series = found.setdefault(one.name, {})
-            labels = tuple(sorted(one.labels.items()))
-            assert labels not in series, f"{one.name} {labels} comes twice"
-            series[labels] = one.value
-    return found
 
 
 def overview(nodes=(), **changed) -> Overview:
