@@ -199,7 +199,9 @@ def contract(test: Callable[[Any], Awaitable[None]]) -> Callable[[Callable[..., 
     return contract_with()(test)
 
 
-def contract_with(*, limit: int = 100_000, notices: bool = True) -> Callable[..., Callable[[Callable[..., Store]], None]]:
+def contract_with(
+    *, limit: int = 100_000, notices: bool = True
+) -> Callable[..., Callable[[Callable[..., Store]], None]]:
     """`contract` for a queue in which at most `limit` payments may wait; `notices`: whether it writes them."""
 
     def decorate(test: Callable[[Any], Awaitable[None]]) -> Callable[[Callable[..., Store]], None]:
@@ -215,7 +217,7 @@ def contract_with(*, limit: int = 100_000, notices: bool = True) -> Callable[...
 async def _over(
     factory: Callable[..., Store],
     limit: int,
-    notices: bool,  # noqa: FBT001 - handed through
+    notices: bool,
     test: Callable[[Any], Awaitable[None]],
 ) -> None:
     store = factory(limit, notices=notices)

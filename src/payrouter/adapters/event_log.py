@@ -19,6 +19,9 @@ from payrouter.domain.events import (
     Recovered,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.payment import PaymentEvent
 
@@ -70,6 +73,13 @@ class EventLog:
                 _log.info("%s %s", node, "leads: it makes the health calls" if leading else "does not lead any more")
             case ProcessorPaused(processor, paused):
                 _log.warning("%s", f"{processor} is paused by an operator" if paused else f"{processor} goes on")
+            case WebhookDelivered(correlation_id, what):
+                _log.debug("the webhook %s of %s is delivered", what, correlation_id)
+            case WebhookFailed(correlation_id, what, detail):
+                line = f"the webhook {what} of {correlation_id} failed, will be tried again: {detail}"
+                self._once("webhook", logging.WARNING, line)
+            case WebhooksGivenUp(count, detail):
+                _log.error("webhooks given up: %d (%s)", count, detail)
             case _:
                 assert_never(event)
 

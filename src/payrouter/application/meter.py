@@ -21,6 +21,9 @@ from payrouter.domain.events import (
     Recovered,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.metrics import BY_NAME
 from payrouter.domain.money import fee_minor
@@ -84,6 +87,12 @@ class Meter:
                 self.count("store_failures_total", doing)
             case LeadershipChanged(_, leading):
                 self.leading = leading
+            case WebhookDelivered():
+                self.count("webhooks_total", "delivered")
+            case WebhookFailed():
+                self.count("webhooks_total", "failed")
+            case WebhooksGivenUp(count):
+                self.count("webhooks_total", "given-up", add=count)
             case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
                 pass
             case _:

@@ -113,6 +113,31 @@ class ProcessorPaused:
     paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookDelivered:
+    """The receiver has taken a webhook; `event` is its type."""
+
+    correlation_id: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFailed:
+    """The receiver did not take a webhook; it is told again later."""
+
+    correlation_id: str
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksGivenUp:
+    """Webhooks that nobody will be told of any more."""
+
+    count: int
+    detail: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -125,4 +150,7 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
+    | WebhookDelivered
+    | WebhookFailed
+    | WebhooksGivenUp
 )

@@ -181,7 +181,7 @@ class SimulatedRedis:
         self.data.dead.add(place, blob)
         self.buried.add(blob)
 
-    # -- notices (note.lua)
+    # -- notices, as in note.lua
 
     def _note(self, event: bytes, blobs: Sequence[bytes], due_us: int) -> None:
         data = self.data

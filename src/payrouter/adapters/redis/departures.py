@@ -148,7 +148,7 @@ class Departures:
         ]
         while self._leaving:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))
-            args = [GROUP, self._remember, int(self._notices), *map(to_blob, leaving)]
+            args: list[bytes | str | int] = [GROUP, self._remember, int(self._notices), *map(to_blob, leaving)]
             await self._link.eval(_SETTLED, names, args)
             for correlation_id in leaving:
                 self._leaving.pop(correlation_id, None)

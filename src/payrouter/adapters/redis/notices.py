@@ -45,12 +45,14 @@ class RedisNotices:
     async def delivered(self, notices: Sequence[Notice]) -> None:
         """Forget claimed notices: they were told, or given up."""
         if notices:
-            args = [part for one in notices for part in (_member(one), one.at_us)]
+            args: list[bytes | str | int] = []
+            for one in notices:
+                args += (_member(one), one.at_us)
             await self._link.eval(_END, self._names, args)
 
     async def failed(self, notice: Notice, again_in_s: float) -> None:
         """Make a claimed notice due in so many seconds, with one failed try more."""
-        args = [_member(notice), notice.at_us, round(again_in_s * 1_000_000)]
+        args: list[bytes | str | int] = [_member(notice), notice.at_us, round(again_in_s * 1_000_000)]
         await self._link.eval(_PUT_OFF, self._names, args)
 
     async def waiting(self) -> tuple[int, int | None]:

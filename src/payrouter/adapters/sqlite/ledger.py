@@ -135,9 +135,7 @@ def settle_waiting(
     return written
 
 
-def _note_settled(
-    connection: sqlite3.Connection, settlements: Sequence[Settlement], written: Sequence[bool]
-) -> None:
+def _note_settled(connection: sqlite3.Connection, settlements: Sequence[Settlement], written: Sequence[bool]) -> None:
     new = (one for one, done in zip(settlements, written, strict=True) if done)
     note(connection, PaymentState.SETTLED, [(one.intent.delivery.correlation_id, one.settled_us) for one in new])
 

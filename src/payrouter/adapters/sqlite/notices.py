@@ -80,9 +80,11 @@ class SqliteNotices:
         """Make a claimed notice due in so many seconds, with one failed try more."""
         due_us = self._clock.now_us() + round(again_in_s * 1_000_000)
         row = (due_us, to_blob(notice.correlation_id), int(notice.event), notice.at_us)
-        await self._store.submit(
-            lambda connection: connection.execute(_PUT_OFF, row), lambda _: self._claimed.pop(_key(notice), None)
-        )
+
+        def ended(_: object) -> None:
+            self._claimed.pop(_key(notice), None)
+
+        await self._store.submit(lambda connection: connection.execute(_PUT_OFF, row), ended)
 
     async def waiting(self) -> tuple[int, int | None]:
         """Return how many there are, and since when (UTC us) the oldest waits."""
