@@ -327,3 +327,39 @@ def test_with_many_standing_differences_a_pass_looks_at_some_and_the_next_at_oth
     bed.look(100 * S)
     bed.theirs.books["default"].clear()
     assert [len(bed.look(100 * S)) for _ in range(4)] == [3, 3, 1, 0]
+
+
+# -- totals first
+
+
+def by_totals(bed):
+    bed.follower._totals_first = True
+    return bed
+
+
+def test_with_totals_first_payments_are_compared_only_where_totals_differ():
+    bed = by_totals(Bed(first_us=0))
+    for second in range(1, 400):
+        bed.pay(f"p{second}", at=second * S)
+    assert bed.look(399 * S) == []
+    assert bed.windows == []
+    assert not bed.follower.behind
+    bed.pay("later", at=401 * S)
+    bed.stray("stray", at=450 * S)
+    told = bed.look(500 * S)
+    assert names(told) == [("Found", Difference.MISSING_HERE, "default", "stray")]
+    assert all(window.last_us - window.first_us <= follow.NARROW_US for window in bed.compared())
+    assert [one.correlation_id for one in bed.follower.standing] == ["stray"]
+
+
+def test_with_totals_first_one_that_cannot_be_read_stays_due():
+    bed = by_totals(Bed())
+    bed.pay("one", at=1 * S)
+    bed.theirs.away.add("default")
+    assert [type(one) for one in bed.look(10 * S)] == [Unread]
+    assert "default" in bed.follower.unread
+    bed.theirs.away.clear()
+    bed.stray("stray", at=2 * S)
+    told = bed.look(20 * S)
+    assert Difference.MISSING_HERE in {one.finding.difference for one in told if isinstance(one, Found)}
+    assert bed.follower.unread == {}

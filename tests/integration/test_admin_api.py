@@ -65,13 +65,13 @@ def test_events_go_on_and_history_grows(tmp_path):
         assert response.headers["content-type"] == "text/event-stream"
         first = _event(response)
         service.pay()
-        later = [_event(response) for _ in range(3)]
+        later = [_event(response) for _ in range(5)]
         assert sum(one["rates"]["accepted"] for one in later) > 0
         instants = [one["at"] for one in (first, *later)]
         assert instants == sorted(set(instants))
         connection.close()
         history = operator.json("/api/history")
-        assert len(history["at"]) == len(history["settled"]) == len(history["processors"]["default"]["settled"]) >= 3
+        assert len(history["at"]) == len(history["settled"]) == len(history["processors"]["default"]["settled"]) >= 2
 
 
 def _event(response: http.client.HTTPResponse) -> dict[str, Any]:
