@@ -13,8 +13,6 @@ from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
 from payrouter.adapters.redis.notices import RedisNotices
 from payrouter.adapters.redis.queue import RedisQueue
-from payrouter.domain.ledger import PaymentRecord
-from payrouter.domain.payment import PaymentState
 from payrouter_lab.simulation.redis import SimulatedRedis
 from payrouter_lab.simulation.rows import SimulatedRows
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from payrouter.adapters.postgres.ledger import PostgresLedger, SettledRow
     from payrouter.adapters.redis.connection import RedisLink
     from payrouter.adapters.redis.scripts import Script
-    from payrouter.domain.ledger import Totals
+    from payrouter.domain.ledger import PaymentRecord, Totals
     from payrouter.domain.window import Window
 
 KEYS = Keys("twin")
@@ -73,23 +71,7 @@ class TwinRows:
         self._rows.purge()
 
     async def find(self, correlation_id: str) -> PaymentRecord | None:
-        row = self._rows.rows.get(correlation_id)
-        if row is None:
-            return None
-        settlement, intent = row.settlement, row.settlement.intent
-        return PaymentRecord(
-            correlation_id=correlation_id,
-            amount_minor=intent.delivery.amount_minor,
-            accepted_us=intent.delivery.accepted_us,
-            state=PaymentState.SETTLED,
-            attempts=row.attempts,
-            processor=intent.processor,
-            requested_us=intent.requested_us,
-            settled_us=settlement.settled_us,
-            latency_ms=settlement.latency_ms,
-            reason=intent.reason,
-            failures=row.failures,
-        )
+        return self._rows.find(correlation_id)
 
 
 class SimulatedEngine:

@@ -119,7 +119,8 @@ class SimulatedRedis:
             if before.payments.get(blob) != now.payments.get(blob)
         }
         settled_before = before.known.keys() | before.known_before.keys()
-        return changed | (settled_before ^ (now.known.keys() | now.known_before.keys()))
+        noted = {member[1:] for member in before.notices.keys() ^ now.notices.keys()}
+        return changed | noted | (settled_before ^ (now.known.keys() | now.known_before.keys()))
 
     def restart(self, data: _Data) -> None:
         """Come back with what was on disk."""
