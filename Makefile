@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
-.PHONY: simulate faults faults-everysec overload bad-input
+.PHONY: simulate faults faults-everysec overload bad-input screenshots
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Deb
 	@$(BIN)/python -m payrouter_lab.cluster.binaries
 
 test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
-	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose
+	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose chromium
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 EXAMPLES ?= 5000
@@ -120,6 +120,10 @@ faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load 
 
 faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec and a slow disk
 	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --slow-fsync 1.5 --only 'kill -9 redis' --minutes 3 --lenient-times $(FAULTS_ARGS)
+
+screenshots: $(VENV)/.dev ## pictures of the operator's page of a router under load, into docs/images (installs Chromium: Debian, as root)
+	@$(BIN)/python -m payrouter_lab.cluster.binaries chromium
+	@$(BIN)/python -m payrouter_lab.screenshots docs/images
 
 states: $(BIN)/payrouter ## draw docs/states.md from the transition table
 	$(BIN)/python docs/draw_states.py

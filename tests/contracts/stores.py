@@ -260,7 +260,7 @@ def intent(delivery: Delivery, processor: str = "default", requested_us: int = A
 
 def failed(one: Intent, event: PaymentEvent, detail: str = "answered 500", at_us: int = AT_US + 5) -> FailedAttempt:
     """An attempt that did not charge."""
-    return FailedAttempt(one, event, at_us, detail)
+    return FailedAttempt(one, event, at_us, detail, 4.25)
 
 
 def settlement(one: Intent) -> Settlement:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
-from payrouter.domain.ledger import AttemptRecord, PaymentRecord, Totals
+from payrouter.domain.ledger import KEPT_FAILURES, AttemptRecord, PaymentRecord, Totals
 from payrouter.domain.payment import Payment, PaymentEvent, PaymentState, next_state
 from payrouter.ports.queue import Acceptance, Backlog, DeadLetter
 
@@ -101,9 +101,7 @@ class MemoryStore:
             # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
             before = PaymentState.PINNED if row.adopted else row.state
             row.state = next_state(before, failure.event)
-            row.failures.append(
-                AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
-            )
+            row.failures.append(AttemptRecord.of(failure))
             if row.state is not PaymentState.PINNED:
                 row.receipt = 0
                 if before is PaymentState.ATTEMPTING:
@@ -235,5 +233,5 @@ class MemoryStore:
             settled_us=settlement.settled_us if settlement else None,
             latency_ms=settlement.latency_ms if settlement else None,
             reason=intent.reason if intent else None,
-            failures=tuple(row.failures[-20:]),
+            failures=tuple(row.failures[-KEPT_FAILURES:]),
         )

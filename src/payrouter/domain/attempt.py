@@ -42,12 +42,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """An attempt that did not charge: what it means for the payment, when (UTC microseconds), and what was said."""
+    """An attempt that did not charge: what it means for the payment, when (UTC microseconds), and what was said.
+
+    `latency_ms`: how long it took to say so.
+    """
 
     intent: Intent
     event: PaymentEvent
     at_us: int
     detail: str
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from payrouter.adapters.redis.views import (
     read_payment,
     read_poison,
 )
-from payrouter.adapters.rows import KEPT_FAILURES, to_blob, write_failure
+from payrouter.adapters.rows import to_blob, write_failure
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.ledger import KEPT_FAILURES, AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
 from payrouter.domain.window import Window
 from payrouter.ports.queue import Acceptance, Backlog
@@ -267,8 +267,7 @@ class RedisQueue:
                 continue
             after = _concluded(record, failure.event, adopted=claim.adopted)
             text = after.encode()
-            told = AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
-            args += (to_blob(correlation_id), stored, text, write_failure(told))
+            args += (to_blob(correlation_id), stored, text, write_failure(AttemptRecord.of(failure)))
             moved[correlation_id] = (claim, after, text)
         if not moved:
             return

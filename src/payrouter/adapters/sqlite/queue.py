@@ -232,10 +232,9 @@ class SqliteQueue:
             # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
             before = PaymentState.PINNED if claim.adopted else PaymentState(row[0])
             after = next_state(before, failure.event)
-            record = AttemptRecord(failure.at_us, intent.processor, failure.event.value, failure.detail)
             # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
             forget = before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED
-            connection.execute(_CONCLUDE, (after, add_failure(row[2], record), seq))
+            connection.execute(_CONCLUDE, (after, add_failure(row[2], AttemptRecord.of(failure)), seq))
             if forget:
                 connection.execute(_FORGET, (seq,))
             if after is PaymentState.DEAD_LETTER and self._notices:

@@ -229,12 +229,15 @@ _PAYMENT = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["at", "processor", "outcome", "detail"],
+                "required": ["at", "processor", "outcome", "detail", "requestedAt", "latencyMs", "reason"],
                 "properties": {
                     "at": _INSTANT,
                     "processor": {"type": "string"},
                     "outcome": {"type": "string"},
                     "detail": {"type": "string"},
+                    "requestedAt": _nullable(_INSTANT),
+                    "latencyMs": _nullable({"type": "number", "description": "of this POST; a repeat has its own"}),
+                    "reason": _nullable({"type": "string", "description": "why it went there, in words"}),
                 },
             },
         },

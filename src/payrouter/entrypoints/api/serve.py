@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
 from payrouter.adapters.http.server import HttpServer
+from payrouter.adapters.log_lines import fact
 from payrouter.bootstrap import Dispatching, Intake, Router, running_dispatcher, running_intake, running_router
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.entrypoints.api.problems import refusal
@@ -89,7 +90,7 @@ async def serve_until_stopped(settings: Settings, announce: Callable[[Address], 
         announce(address)
         await stop.wait()
         await _say_stopping(router)
-    _log.info("stopped; what was not settled waits in %s", router.where)
+    _log.info("stopped; what was not settled waits in %s", router.where, extra=fact("stopped"))
 
 
 async def answer_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -99,8 +100,8 @@ async def answer_until_stopped(settings: Settings, announce: Callable[[Address],
         _settle_down()
         announce(address)
         await stop.wait()
-        _log.info("stopping")
-    _log.info("stopped")
+        _log.info("stopping", extra=fact("stopping"))
+    _log.info("stopped", extra=fact("stopped"))
 
 
 async def administrate_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -113,8 +114,8 @@ async def administrate_until_stopped(settings: Settings, announce: Callable[[Add
         _settle_down()
         announce(address)
         await stop.wait()
-        _log.info("stopping")
-    _log.info("stopped")
+        _log.info("stopping", extra=fact("stopping"))
+    _log.info("stopped", extra=fact("stopped"))
 
 
 async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None]) -> None:
@@ -126,7 +127,7 @@ async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None
         announce()
         await stop.wait()
         await _say_stopping(running)
-    _log.info("stopped; what was not settled waits in %s", running.where)
+    _log.info("stopped; what was not settled waits in %s", running.where, extra=fact("stopped"))
 
 
 def _stop_signal() -> asyncio.Event:
@@ -158,7 +159,9 @@ async def _say_stopping(running: Router | Dispatching) -> None:
         waiting = str((await running.queue.backlog()).waiting)
     except StoreUnavailable:
         waiting = "an unknown number of"
-    _log.info("stopping: %d attempts in flight, %s payments waiting", running.dispatcher.in_flight, waiting)
+    in_flight = running.dispatcher.in_flight
+    extra = fact("stopping", inFlight=in_flight, waiting=waiting)
+    _log.info("stopping: %d attempts in flight, %s payments waiting", in_flight, waiting, extra=extra)
 
 
 def run(settings: Settings, announce: Callable[[Address], None]) -> None:
