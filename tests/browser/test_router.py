@@ -173,6 +173,7 @@ def test_who_knows_the_token_gets_in_and_out_again(routing: Routing, pages: Page
     expect(page.get_by_role("alert")).to_have_text("That is not the token.")
     page.get_by_label("Admin token").fill(TOKEN)
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Books", exact=True)).to_be_visible()
     expect(page.locator("#live")).to_have_text("Live")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
