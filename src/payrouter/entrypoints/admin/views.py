@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from payrouter import __version__
+from payrouter.application.story import story
 from payrouter.domain.money import format_minor
 from payrouter.domain.window import format_instant
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from payrouter.application.books_watch import BooksReport
     from payrouter.application.desk import Overview, Point, ProcessorOverview, Waiting
     from payrouter.bootstrap.operating import Operations
-    from payrouter.domain.ledger import Totals
+    from payrouter.domain.ledger import PaymentRecord, Totals
+    from payrouter.domain.processor import Processor
     from payrouter.domain.snapshot import NodeSnapshot
     from payrouter.ports.queue import DeadLetter
 
@@ -135,6 +137,14 @@ def dead_letter_view(one: DeadLetter) -> dict[str, Any]:
         "reason": one.reason,
         "pinnedTo": one.pinned_to,
     }
+
+
+def story_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> list[dict[str, str]]:
+    """Return everything that happened to a payment, oldest first."""
+    return [
+        {"at": format_instant(step.at_us), "kind": step.kind.value, "text": step.text}
+        for step in story(record, processors)
+    ]
 
 
 # -- audit
