@@ -181,7 +181,7 @@ async def take(folder: Path) -> list[Path]:
             Shot("overview-light", height=1040),
             Shot("overview-dark", height=1040, dark=True),
             Shot("phone", width=390, height=844, scale=2.0),
-            Shot("story", story, height=760),
+            Shot("story", story, height=940),
             Shot("dead-letters", "#dead-letters", height=600),
         )
         taken = [await _take(browser, scene.pages, shot, folder) for shot in shots]

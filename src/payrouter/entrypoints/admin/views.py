@@ -8,6 +8,7 @@ from payrouter import __version__
 from payrouter.application.story import story
 from payrouter.domain.money import format_minor
 from payrouter.domain.window import format_instant
+from payrouter.entrypoints.api.views import payment_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,6 +129,15 @@ def history_view(points: Iterable[Point], names: tuple[str, ...]) -> dict[str, A
     }
 
 
+def story_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> dict[str, Any]:
+    """Return a payment as clients see it, and everything that happened to it."""
+    steps = [
+        {"at": format_instant(step.at_us), "kind": step.kind.value, "text": step.text}
+        for step in story(record, processors)
+    ]
+    return {**payment_view(record, processors), "story": steps}
+
+
 def dead_letter_view(one: DeadLetter) -> dict[str, Any]:
     """Return a dead letter."""
     return {
@@ -137,14 +147,6 @@ def dead_letter_view(one: DeadLetter) -> dict[str, Any]:
         "reason": one.reason,
         "pinnedTo": one.pinned_to,
     }
-
-
-def story_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> list[dict[str, str]]:
-    """Return everything that happened to a payment, oldest first."""
-    return [
-        {"at": format_instant(step.at_us), "kind": step.kind.value, "text": step.text}
-        for step in story(record, processors)
-    ]
 
 
 # -- audit
