@@ -217,14 +217,15 @@ SIZES = """() => Object.fromEntries(
 def test_the_page_is_small_and_soon_there(routing: Routing, pages: Pages) -> None:
     _, url = routing()
     page = pages.open("about:blank", script=FIRST_FIGURE)
-    shown_ms = []
+    shown_ms, sizes = [], {}
     for _ in range(3):
         page.goto(url)
         page.wait_for_function("window.shownMs !== undefined")
+        page.wait_for_load_state("load")
         shown_ms.append(page.evaluate("window.shownMs"))
-    page.wait_for_load_state("load")
-    sizes = page.evaluate(SIZES)
+        sizes = sizes or page.evaluate(SIZES)  # later loads take them from the browser's store
     assert {"/", "/assets/app.css", "/assets/app.js", "/assets/chart.js", "/api/history"} <= set(sizes)
+    assert min(sizes.values()) > 0
     assert sum(sizes.values()) < 150_000, sizes
     assert min(shown_ms) <= 500, shown_ms
-    print(f"{sum(sizes.values()) / 1000:.1f} KB, {min(shown_ms):.0f} ms")
+    print(f"{sum(sizes.values()) / 1000:.1f} KB; first figures after {min(shown_ms):.0f} ms")
