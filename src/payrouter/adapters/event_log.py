@@ -23,11 +23,16 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import PaymentEvent
+from payrouter.domain.trace import trace_id
 from payrouter.domain.window import format_instant
 
 if TYPE_CHECKING:
@@ -75,6 +80,16 @@ class EventLog:
             case StoreFailed(doing, detail):
                 text = f"{doing} failed, will be tried again: {detail}"
                 self._once(f"store {doing}", logging.ERROR, text, "store_failed", {"doing": doing, "detail": detail})
+            case RequestRefused(reason, client):
+                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
+                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
+            case WebhookDelivered(correlation_id, webhook):
+                text = f"the webhook {webhook} of {correlation_id} was delivered"
+                _say(logging.DEBUG, text, "webhook_delivered", {"correlationId": correlation_id, "webhook": webhook})
+            case WebhookFailed(correlation_id, webhook, detail):
+                fields = {"correlationId": correlation_id, "webhook": webhook, "detail": detail}
+                text = f"the webhook {webhook} of {correlation_id} failed, will be tried again: {detail}"
+                self._once("webhook", logging.WARNING, text, "webhook_failed", fields)
             case _:
                 _say_rare(event)
 
@@ -111,7 +126,7 @@ def _say(level: int, text: str, name: str, fields: dict[str, Any]) -> None:
 
 
 def _say_rare(
-    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused,
+    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused | WebhooksGivenUp,
 ) -> None:
     match event:
         case PaymentBuried(correlation_id, processor, reason):
@@ -136,6 +151,9 @@ def _say_rare(
         case ProcessorPaused(processor, paused):
             text = f"{processor} is paused by an operator" if paused else f"{processor} goes on"
             _say(logging.WARNING, text, "processor_paused" if paused else "processor_resumed", {"processor": processor})
+        case WebhooksGivenUp(count, detail):
+            text = f"{count} webhooks were given up: {detail}"
+            _say(logging.ERROR, text, "webhooks_given_up", {"count": count, "detail": detail})
         case _:
             assert_never(event)
 
@@ -145,6 +163,8 @@ def _accepted(event: PaymentsAccepted) -> Iterator[Line]:
         name, words = _HANDED_IN[result]
         amount = format_minor(payment.amount_minor)
         fields: dict[str, Any] = {"correlationId": payment.correlation_id, "amount": amount, "result": result}
+        if payment.trace:
+            fields["traceId"] = trace_id(payment.trace)
         yield event.now_us, name, f"{payment.correlation_id} over {amount}: {words}", fields
 
 
@@ -158,6 +178,8 @@ def _settled(event: PaymentsSettled) -> Iterator[Line]:
             "processor": processor,
             "amount": format_minor(intent.delivery.amount_minor),
         }
+        if intent.delivery.trace:
+            fields["traceId"] = trace_id(intent.delivery.trace)
         if written:
             yield event.now_us, "payment_settled", f"{correlation_id} is settled by {processor}", fields
         else:

@@ -19,8 +19,12 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.metrics import BY_NAME
 from payrouter.domain.money import fee_minor
@@ -83,8 +87,16 @@ class Meter:
                 self.count("health_call_failures_total", processor)
             case StoreFailed(doing, _):
                 self.count("store_failures_total", doing)
+            case RequestRefused(reason, _):
+                self.count("http_refused_total", reason)
             case LeadershipChanged(_, leading):
                 self.leading = leading
+            case WebhookDelivered():
+                self.count("webhooks_total", "delivered")
+            case WebhookFailed():
+                self.count("webhooks_total", "failed")
+            case WebhooksGivenUp(count):
+                self.count("webhooks_total", "given-up", add=count)
             case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
                 pass
             case _:
