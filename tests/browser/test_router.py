@@ -211,7 +211,7 @@ FIRST_FIGURE = """addEventListener("DOMContentLoaded", () => {
 
 SIZES = """() => Object.fromEntries(
   [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
-    .map((one) => [new URL(one.name).pathname, one.decodedBodySize]))"""
+    .map((one) => [new URL(one.name).pathname, [one.encodedBodySize, one.decodedBodySize]]))"""
 
 
 def test_the_page_is_small_and_soon_there(routing: Routing, pages: Pages) -> None:
@@ -225,7 +225,9 @@ def test_the_page_is_small_and_soon_there(routing: Routing, pages: Pages) -> Non
         shown_ms.append(page.evaluate("window.shownMs"))
         sizes = sizes or page.evaluate(SIZES)  # later loads take them from the browser's store
     assert {"/", "/assets/app.css", "/assets/app.js", "/assets/chart.js", "/api/history"} <= set(sizes)
-    assert min(sizes.values()) > 0
-    assert sum(sizes.values()) < 150_000, sizes
+    assert min(sizes.values()) > [0, 0]
+    sent, unpacked = (sum(column) for column in zip(*sizes.values(), strict=True))
+    assert sent < 60_000, sizes
+    assert unpacked < 150_000, sizes
     assert min(shown_ms) <= 500, shown_ms
-    print(f"{sum(sizes.values()) / 1000:.1f} KB; first figures after {min(shown_ms):.0f} ms")
+    print(f"{sent / 1000:.1f} KB, unpacked {unpacked / 1000:.1f} KB; first figures after {min(shown_ms):.0f} ms")
