@@ -179,15 +179,18 @@ class Admin:
         if found is None or name.endswith(".html"):
             _problem(reply, 404, f"there is no file {name[:80]}")
             return
-        headers = (*(pair for pair in _GUARDS if pair[0] != b"Cache-Control"), (b"Cache-Control", b"no-cache"))
-        if request.header(b"if-none-match") == found.etag:
-            reply.send(304, content_type=found.content_type, headers=((b"ETag", found.etag), *headers))
+        form = found.form(request.header(b"accept-encoding"))
+        guards = (pair for pair in _GUARDS if pair[0] != b"Cache-Control")
+        headers = ((b"ETag", form.etag), (b"Cache-Control", b"no-cache"), *form.headers, *guards)
+        if request.header(b"if-none-match") == form.etag:
+            reply.send(304, content_type=found.content_type, headers=headers)
         else:
-            reply.send(200, found.body, content_type=found.content_type, headers=((b"ETag", found.etag), *headers))
+            reply.send(200, form.body, content_type=found.content_type, headers=headers)
 
     async def _page(self, name: str, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         page = self._assets[name]
-        reply.send(200, page.body, content_type=page.content_type, headers=_GUARDS)
+        form = page.form(request.header(b"accept-encoding"))
+        reply.send(200, form.body, content_type=page.content_type, headers=(*form.headers, *_GUARDS))
 
     async def _health(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, {"status": "ok"})
