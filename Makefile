@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
 .PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
-.PHONY: simulate faults faults-everysec overload bad-input screenshots
+.PHONY: simulate faults faults-everysec overload bad-input screenshots docs
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -55,7 +55,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 lock: $(VENV)/.dev ## refresh the locked dependencies from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev --extra docs -o requirements-dev.lock pyproject.toml
 
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps -w dist .
@@ -125,8 +125,11 @@ screenshots: $(VENV)/.dev ## pictures of the operator's page of a router under l
 	@$(BIN)/python -m payrouter_lab.cluster.binaries chromium
 	@$(BIN)/python -m payrouter_lab.screenshots docs/images
 
-states: $(BIN)/payrouter ## draw docs/states.md from the transition table
+states: $(BIN)/payrouter ## draw docs/states.md and docs/states.svg from the transition table
 	$(BIN)/python docs/draw_states.py
 
+docs: $(VENV)/.dev ## build the documentation into site/: open site/index.html, or serve it for the search to work
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean: ## remove the virtual environment and what was built
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache

@@ -23,6 +23,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
     WebhookDelivered,
@@ -31,6 +32,7 @@ from payrouter.domain.events import (
 )
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import PaymentEvent
+from payrouter.domain.trace import trace_id
 from payrouter.domain.window import format_instant
 
 if TYPE_CHECKING:
@@ -85,6 +87,9 @@ class EventLog:
                 fields = {"correlationId": correlation_id, "webhook": webhook, "detail": detail}
                 text = f"the webhook {webhook} of {correlation_id} failed, will be tried again: {detail}"
                 self._once("webhook", logging.WARNING, text, "webhook_failed", fields)
+            case RequestRefused(reason, client):
+                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
+                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
             case _:
                 _say_rare(event)
 
@@ -158,6 +163,8 @@ def _accepted(event: PaymentsAccepted) -> Iterator[Line]:
         name, words = _HANDED_IN[result]
         amount = format_minor(payment.amount_minor)
         fields: dict[str, Any] = {"correlationId": payment.correlation_id, "amount": amount, "result": result}
+        if payment.trace:
+            fields["traceId"] = trace_id(payment.trace)
         yield event.now_us, name, f"{payment.correlation_id} over {amount}: {words}", fields
 
 
@@ -171,6 +178,8 @@ def _settled(event: PaymentsSettled) -> Iterator[Line]:
             "processor": processor,
             "amount": format_minor(intent.delivery.amount_minor),
         }
+        if intent.delivery.trace:
+            fields["traceId"] = trace_id(intent.delivery.trace)
         if written:
             yield event.now_us, "payment_settled", f"{correlation_id} is settled by {processor}", fields
         else:

@@ -19,6 +19,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
     WebhookDelivered,
@@ -69,7 +70,7 @@ class Meter:
         self._settle = self._histogram("settle_seconds")
         self.leading = False
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:  # noqa: PLR0912 - the table it reads as
         """Count one fact."""
         match event:
             case PaymentsAccepted():
@@ -86,6 +87,8 @@ class Meter:
                 self.count("health_call_failures_total", processor)
             case StoreFailed(doing, _):
                 self.count("store_failures_total", doing)
+            case RequestRefused(reason, _):
+                self.count("http_refused_total", reason)
             case LeadershipChanged(_, leading):
                 self.leading = leading
             case WebhookDelivered():

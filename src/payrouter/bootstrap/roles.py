@@ -21,6 +21,7 @@ from payrouter.application.meter import Fanout, Meter
 from payrouter.application.news import HintTeller, NewsReader
 from payrouter.application.reporter import Identity, Reporter, Usage
 from payrouter.bootstrap.engines import Coordination, Engine, opened_engine
+from payrouter.bootstrap.tracing import traced
 from payrouter.domain.board import ProcessorBoard
 from payrouter.domain.errors import InvalidSettings
 from payrouter.domain.events import ProcessorPaused, Purged
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from payrouter.ports.events import EventSink
     from payrouter.ports.gateway import ProcessorGateway
     from payrouter.ports.ledger import Ledger
-    from payrouter.ports.queue import PaymentQueue
+    from payrouter.ports.queue import PaymentQueue, PaymentTaker
     from payrouter.settings import Settings
 
     BodyOf = Callable[[Notice, PaymentRecord, tuple[Processor, ...]], bytes]
@@ -155,15 +156,25 @@ async def running_router(
     """
     async with AsyncExitStack() as stack:
         meter = Meter(settings.processors)
-        events = Fanout(events, meter)
+        spans = await stack.enter_async_context(traced(settings, "router", SystemClock()))
+        events = spans.events(Fanout(events, meter))
         engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
         # Alone it makes the health calls; among others the lease decides.
         meter.leading = engine.coordination is None
         running = await stack.enter_async_context(
-            dispatching(settings, events, engine, SystemClock(), http_gateway(settings), telling_of(settings, body_of))
+            dispatching(
+                settings,
+                events,
+                engine,
+                SystemClock(),
+                spans.gateway(http_gateway(settings)),
+                telling_of(settings, body_of),
+            )
         )
         await stack.enter_async_context(telling("router", meter, engine, running.dispatcher))
-        acceptor = await stack.enter_async_context(accepting(engine, events, SystemClock(), running.dispatcher.wake))
+        acceptor = await stack.enter_async_context(
+            accepting(spans.queue(engine.queue), events, SystemClock(), running.dispatcher.wake)
+        )
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine, running.dispatcher, running.boards,
@@ -182,17 +193,20 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "api", SystemClock()) as spans,
         opened_engine(settings, dispatches=False) as engine,
         telling("api", meter, engine),
-        intake(settings, events, engine, SystemClock()) as running,
+        intake(settings, events, engine, SystemClock(), spans.queue(engine.queue)) as running,
     ):
         yield running
 
 
 @asynccontextmanager
-async def intake(settings: Settings, events: EventSink, engine: Engine, clock: Clock) -> AsyncIterator[Intake]:
-    """Accept payments into an engine that dispatchers elsewhere work on."""
-    async with accepting(engine, events, clock, _nobody) as acceptor:
+async def intake(
+    settings: Settings, events: EventSink, engine: Engine, clock: Clock, taker: PaymentTaker | None = None
+) -> AsyncIterator[Intake]:
+    """Accept payments into an engine that dispatchers elsewhere work on; `taker`: its queue, unless given."""
+    async with accepting(taker or engine.queue, events, clock, _nobody) as acceptor:
         yield Intake(
             settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine,
@@ -215,9 +229,15 @@ async def running_dispatcher(
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "dispatcher", SystemClock()) as spans,
         opened_engine(settings, dispatches=True) as engine,
         dispatching(
-            settings, events, engine, SystemClock(), http_gateway(settings), telling_of(settings, body_of)
+            settings,
+            spans.events(events),
+            engine,
+            SystemClock(),
+            spans.gateway(http_gateway(settings)),
+            telling_of(settings, body_of),
         ) as running,
         telling("dispatcher", meter, engine, running.dispatcher),
     ):
@@ -288,10 +308,10 @@ def telling_of(settings: Settings, body_of: BodyOf | None) -> Telling | None:
 
 @asynccontextmanager
 async def accepting(
-    engine: Engine, events: EventSink, clock: Clock, wake: Callable[[], None]
+    queue: PaymentTaker, events: EventSink, clock: Clock, wake: Callable[[], None]
 ) -> AsyncIterator[Acceptor]:
-    """Accept payments into an engine; `wake` is called when something new came."""
-    acceptor = Acceptor(engine.queue, events, clock, wake)
+    """Accept payments into a queue; `wake` is called when something new came."""
+    acceptor = Acceptor(queue, events, clock, wake)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(acceptor.run())
         yield acceptor

@@ -138,6 +138,17 @@ class WebhooksGivenUp:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+
+    `client` is the name of its API key, or the address it came from.
+    """
+
+    reason: str
+    client: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -153,4 +164,5 @@ Event = (
     | WebhookDelivered
     | WebhookFailed
     | WebhooksGivenUp
+    | RequestRefused
 )

@@ -144,6 +144,7 @@ class Departures:
             keys.meta,
             keys.known,
             keys.known_before,
+            keys.traces,
             *keys.of_notices,
         ]
         while self._leaving:
