@@ -23,6 +23,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
 )
@@ -76,10 +77,16 @@ class EventLog:
             case StoreFailed(doing, detail):
                 text = f"{doing} failed, will be tried again: {detail}"
                 self._once(f"store {doing}", logging.ERROR, text, "store_failed", {"doing": doing, "detail": detail})
+            case RequestRefused(reason, client):
+                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
+                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
             case _:
                 _say_rare(event)
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
+        unknown = event.outcome == PaymentEvent.UNKNOWN
+        if not (unknown or _log.isEnabledFor(logging.DEBUG)):
+            return
         fields = {
             "correlationId": event.correlation_id,
             "processor": event.processor,
@@ -88,7 +95,7 @@ class EventLog:
             "latencyMs": round(event.latency_ms, 1),
         }
         text = f"{event.correlation_id} at {event.processor}: {event.outcome}, {event.detail}"
-        if event.outcome == PaymentEvent.UNKNOWN:
+        if unknown:
             self._once(f"attempt {event.processor}", logging.WARNING, text, "attempt_failed", fields)
         else:
             _say(logging.DEBUG, text, "attempt_failed", fields)
