@@ -14,6 +14,7 @@ from payrouter.adapters.log_lines import batch, fact
 from payrouter.domain.board import Standing
 from payrouter.domain.events import (
     AttemptFailed,
+    BooksCompared,
     Event,
     HealthCallFailed,
     LeadershipChanged,
@@ -50,6 +51,11 @@ _HANDED_IN = {
     "conflict": ("payment_conflict", "handed in with another amount, refused"),
     "full": ("payment_refused", "refused: too many payments wait"),
     "unavailable": ("payment_refused", "refused: it could not be made durable"),
+}
+_COMPARED = {
+    "agree": (logging.INFO, "the books agree with the processors'"),
+    "differ": (logging.ERROR, "the books differ from the processors'"),
+    "unavailable": (logging.WARNING, "the books cannot be compared with the processors'"),
 }
 
 
@@ -129,7 +135,14 @@ def _say(level: int, text: str, name: str, fields: dict[str, Any]) -> None:
 
 
 def _say_rare(
-    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused | WebhooksGivenUp,
+    event: PaymentBuried
+    | StandingChanged
+    | Recovered
+    | Purged
+    | LeadershipChanged
+    | ProcessorPaused
+    | WebhooksGivenUp
+    | BooksCompared,
 ) -> None:
     match event:
         case PaymentBuried(correlation_id, processor, reason):
@@ -157,6 +170,10 @@ def _say_rare(
         case WebhooksGivenUp(count, detail):
             text = f"{count} webhooks were given up: {detail}"
             _say(logging.ERROR, text, "webhooks_given_up", {"count": count, "detail": detail})
+        case BooksCompared(state, differences, detail):
+            level, words = _COMPARED[state]
+            text = f"{words}: {detail}" if detail else words
+            _say(level, text, "books_compared", {"state": state, "differences": differences, "detail": detail})
         case _:
             assert_never(event)
 
