@@ -16,9 +16,8 @@ from payrouter.domain.payment import parse_correlation_id
 from payrouter.entrypoints.admin.assets import load_assets
 from payrouter.entrypoints.admin.metrics import CONTENT_TYPE, scrape
 from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_this_machine
-from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view
+from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view, story_view
 from payrouter.entrypoints.api.problems import PROBLEM_TYPE, problem_body
-from payrouter.entrypoints.api.views import payment_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,7 +267,7 @@ class Admin:
         if record is None:
             _problem(reply, 404, f"no payment {text} is known here; perhaps it was never accepted, or was purged")
             return
-        _json(reply, payment_view(record, self._operations.processors))
+        _json(reply, story_view(record, self._operations.processors))
 
     async def _dead_letters(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         asked = dict(parse_qsl(request.query.decode("utf-8", "replace")))
