@@ -6,11 +6,13 @@ once it serves, and `make` only has to name a target, which another test looks a
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +112,17 @@ def prepare(folder: Path) -> None:
         (commands / name).chmod(0o755)
     for name in ("deploy", "docs", "bench"):
         (folder / name).symlink_to(ROOT / name)
+
+
+def webhook_at_hand(folder: Path) -> dict[str, str]:
+    """Put a signed webhook's body into a folder, and return the rest of it as the samples name it."""
+    key = b"what both sides know, and nobody else"
+    at_hand = {"id": "settled_4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3", "timestamp": "1763845200"}
+    body = b'{"type": "payment.settled"}'
+    (folder / "body").write_bytes(body)
+    signed = f"{at_hand['id']}.{at_hand['timestamp']}.".encode() + body
+    signature = b64encode(hmac.digest(key, signed, "sha256")).decode()
+    return at_hand | {"secret": f"whsec_{b64encode(key).decode()}", "signature": f"v1,{signature}"}
 
 
 def statuses(done: subprocess.CompletedProcess[str]) -> list[int]:

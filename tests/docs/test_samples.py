@@ -15,7 +15,7 @@ import yaml
 from typer.main import get_command
 
 from docs.pages import PAGES, ROOT, Block, blocks_of, code_of
-from docs.shell import DANGEROUS, World, expected, fits, prepare, statuses
+from docs.shell import DANGEROUS, World, expected, fits, prepare, statuses, webhook_at_hand
 from e2e.cli_client import TOKEN, call, payrouter, processors_json, router, simulator
 from payrouter.entrypoints.cli.commands import app
 from payrouter.settings import load_settings
@@ -62,6 +62,7 @@ def world(
             pages = re.search(r"pages are on (http://[\d.]+:\d+)", running.process.line("pages are on"))
             assert pages
             urls = {"default": default.url, "fallback": fallback.url}
+            settings |= webhook_at_hand(folder)
             yield World(folder, settings, running.url, pages[1], urls, redis, postgres)
     postgres_server.drop_database("samples")
 
@@ -81,6 +82,8 @@ def test_a_shell_sample_works(block: Block, world: World, told: dict[str, str]) 
         told["page"] = block.page
     done = world.run(block.text)
     assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    # A sample that checks a signature says so; ours is right.
+    assert "genuine" in done.stdout or "genuine" not in block.text
     wanted, got = expected(block.text), statuses(done)
     assert len(got) == len(wanted), f"{block} made {len(got)} calls"
     for one, status in zip(wanted, got, strict=True):
