@@ -23,6 +23,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
 )
@@ -75,6 +76,9 @@ class EventLog:
             case StoreFailed(doing, detail):
                 text = f"{doing} failed, will be tried again: {detail}"
                 self._once(f"store {doing}", logging.ERROR, text, "store_failed", {"doing": doing, "detail": detail})
+            case RequestRefused(reason, client):
+                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
+                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
             case _:
                 _say_rare(event)
 

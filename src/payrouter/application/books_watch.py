@@ -51,7 +51,10 @@ class ComparedProcessor:
 
 @dataclass(frozen=True, slots=True)
 class BooksReport:
-    """The last comparison: made at `at_us`, of all from `first_us` to `last_us` (UTC microseconds)."""
+    """The last comparison: made at `at_us`, of all from `first_us` to `last_us` (UTC microseconds).
+
+    `compared_us`: when every processor's books could last be compared, 0 for never yet.
+    """
 
     state: BooksState
     at_us: int = 0
@@ -60,6 +63,7 @@ class BooksReport:
     processors: tuple[ComparedProcessor, ...] = ()
     findings: tuple[Finding, ...] = ()
     why: str = ""
+    compared_us: int = 0
 
 
 class BooksWatch:
@@ -90,7 +94,10 @@ class BooksWatch:
                         await self._compare(follower, books, first_us)
                         await self._pause()
             except StoreError as error:
-                self.report = BooksReport(BooksState.UNAVAILABLE, self._clock.now_us(), first_us, why=str(error))
+                self.report = BooksReport(
+                    BooksState.UNAVAILABLE, self._clock.now_us(), first_us, why=str(error),
+                    compared_us=self.report.compared_us,
+                )  # fmt: skip
 
     async def _pause(self) -> None:
         try:
@@ -115,8 +122,10 @@ class BooksWatch:
             (one for one in (BooksState.DIFFER, BooksState.UNAVAILABLE) if one in states or follower.differ),
             BooksState.AGREE,
         )
+        now_us = self._clock.now_us()
+        compared_us = self.report.compared_us if BooksState.UNAVAILABLE in states else now_us
         self.report = BooksReport(
-            state, self._clock.now_us(), first_us, closed_us, tuple(processors), tuple(follower.standing)
+            state, now_us, first_us, closed_us, tuple(processors), tuple(follower.standing), compared_us=compared_us
         )
 
     async def _compared(  # noqa: PLR0913, PLR0917 - what is known of both sides

@@ -19,6 +19,7 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
 )
@@ -83,6 +84,8 @@ class Meter:
                 self.count("health_call_failures_total", processor)
             case StoreFailed(doing, _):
                 self.count("store_failures_total", doing)
+            case RequestRefused(reason, _):
+                self.count("http_refused_total", reason)
             case LeadershipChanged(_, leading):
                 self.leading = leading
             case StandingChanged() | Recovered() | Purged() | ProcessorPaused():

@@ -113,6 +113,17 @@ class ProcessorPaused:
     paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+
+    `client` is the name of its API key, or the address it came from.
+    """
+
+    reason: str
+    client: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -125,4 +136,5 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
+    | RequestRefused
 )

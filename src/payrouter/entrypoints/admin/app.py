@@ -14,6 +14,7 @@ from payrouter.adapters.http.message import STATUS_LINES
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.payment import parse_correlation_id
 from payrouter.entrypoints.admin.assets import load_assets
+from payrouter.entrypoints.admin.metrics import CONTENT_TYPE, scrape
 from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_this_machine
 from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view, story_view
 from payrouter.entrypoints.api.problems import PROBLEM_TYPE, problem_body
@@ -71,6 +72,7 @@ class Admin:
         self._guarded: dict[tuple[bytes, bytes], Any] = {
             (b"GET", b"/"): partial(self._page, "index.html"),
             (b"GET", b"/api/session"): self._session,
+            (b"GET", b"/metrics"): self._metrics,
             (b"GET", b"/api/overview"): self._overview,
             (b"GET", b"/api/history"): self._history,
             (b"GET", b"/api/events"): self._events,
@@ -224,6 +226,9 @@ class Admin:
 
     async def _overview(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, overview_view(await self._desk.latest(), self._operations))
+
+    async def _metrics(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
+        reply.send(200, scrape(await self._desk.glance()), content_type=CONTENT_TYPE.encode(), headers=_GUARDS)
 
     async def _history(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, history_view(self._desk.history, self._names))

@@ -24,6 +24,7 @@ from payrouter.settings import Address
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from payrouter.adapters.http.message import Reply, Request
     from payrouter.settings import Settings
 
 _log = logging.getLogger("payrouter")
@@ -49,36 +50,61 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     async with (
         running_router(settings, _events()) as router,
         beside(settings, router) as pages,
-        _listening(router, settings) as (server, address),
+        _listening(router, settings) as front,
     ):
         if pages is not None:
             _log.info("the operator's pages are on http://%s", pages)
         try:
-            yield Serving(router, address, pages)
+            yield Serving(router, front.address, pages)
         finally:
             # Both at once: the whole stop has one bound.
             within_s = settings.stop_timeout_s
-            await asyncio.gather(server.stop(within_s), router.dispatcher.drain(within_s))
+            await asyncio.gather(front.stop(within_s), router.dispatcher.drain(within_s))
 
 
 def _events() -> EventLog:
     return EventLog(SystemClock().monotonic_s)
 
 
+class _Front(NamedTuple):
+    """The API where it listens."""
+
+    api: Api
+    server: HttpServer
+    address: Address
+
+    async def stop(self, within_s: float) -> None:
+        """Take no new connections, answer what was asked, hang up: within so many seconds."""
+        self.api.let_go()
+        await self.server.stop(within_s)
+
+
 @asynccontextmanager
-async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[tuple[HttpServer, Address]]:
-    api = Api(intake, allow_purge=settings.allow_purge)
-    server = HttpServer(api, refusal=refusal)
-    address = settings.bind
+async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[_Front]:
+    keys, rate_limit_per_s = settings.api_keys, settings.rate_limit_per_s
+    api = Api(intake, allow_purge=settings.allow_purge, keys=bool(keys), rate_limited=bool(rate_limit_per_s))
+    handler: Callable[[Request, Reply], None] = api
+    if keys or rate_limit_per_s:
+        # Imported only where it is used, and only there in the way of a payment.
+        from payrouter.entrypoints.api.gate import Gate  # noqa: PLC0415
+
+        monotonic_s = SystemClock().monotonic_s
+        handler = Gate(api, keys=keys, rate_limit_per_s=rate_limit_per_s, events=intake.events, monotonic_s=monotonic_s)
+    server = HttpServer(handler, refusal=refusal)
+    front = _Front(api, server, await _bound(server, settings.bind))
+    try:
+        yield front
+    finally:
+        await front.stop(settings.stop_timeout_s)
+        await api.close()
+
+
+async def _bound(server: HttpServer, address: Address) -> Address:
+    """Let a server listen on an address, and return it; port 0 picks one."""
     if address.path is not None:
         await server.start_unix(address.path)
-    else:
-        address = Address(address.host, await server.start_tcp(address.host, address.port))
-    try:
-        yield server, address
-    finally:
-        await server.stop(settings.stop_timeout_s)
-        await api.close()
+        return address
+    return Address(address.host, await server.start_tcp(address.host, address.port))
 
 
 async def serve_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -95,9 +121,9 @@ async def serve_until_stopped(settings: Settings, announce: Callable[[Address], 
 async def answer_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
     """Accept payments and answer questions until SIGINT or SIGTERM; dispatchers elsewhere do the rest."""
     stop = _stop_signal()
-    async with running_intake(settings, _events()) as intake, _listening(intake, settings) as (_, address):
+    async with running_intake(settings, _events()) as intake, _listening(intake, settings) as front:
         _settle_down()
-        announce(address)
+        announce(front.address)
         await stop.wait()
         _log.info("stopping", extra=fact("stopping"))
     _log.info("stopped", extra=fact("stopped"))
