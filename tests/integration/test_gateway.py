@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -85,6 +86,23 @@ async def test_an_attempt_carries_exactly_id_amount_and_instant(amount_minor, am
         f"POST /payments HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
     ]
+
+
+@scenario
+async def test_the_client_s_trace_goes_with_the_attempt_as_a_header():
+    requests = []
+
+    async def talk(reader, writer):
+        requests.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    plain = intent()
+    async with scripted(talk) as port, gateway_to(port) as gateway:
+        traced = replace(plain, delivery=replace(plain.delivery, trace=trace))
+        assert await outcome_of(gateway, traced) == Charged()
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    assert head.decode().endswith(f"\r\nContent-Length: {len(body)}\r\ntraceparent: {trace}")
 
 
 @pytest.mark.parametrize(

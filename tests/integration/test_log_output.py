@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +107,17 @@ def test_every_payment_is_one_line_per_fact_at_debug(in_json: Written) -> None:
     assert lines[2]["latencyMs"] == 7.0
     assert (lines[2]["processor"], lines[2]["reason"], lines[2]["correlationId"]) == ("default", "cheapest", ID)
     assert [parse_instant(line["ts"]) - AT_US for line in lines] == [1000, 1000, 9000, 20_000, 9000, 20_000]
+
+
+def test_a_traced_payment_s_lines_name_its_trace(in_json: Written) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    one = charge()
+    traced = replace(one, intent=replace(one.intent, delivery=replace(one.intent.delivery, trace=trace)))
+    events = EventLog(lambda: 0.0)
+    events.publish(PaymentsAccepted([Payment(ID, 1990, AT_US, trace)], ["accepted"], AT_US))
+    events.publish(PaymentsSettled([traced], [True], AT_US))
+    lines = in_json.objects()
+    assert [line.get("traceId", "")[:4] for line in lines] == ["4bf9", "", "4bf9"]
 
 
 def test_payments_are_not_told_of_at_info(logger: logging.Logger, in_json: Written) -> None:

@@ -29,6 +29,7 @@ from payrouter.domain.events import (
 )
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import PaymentEvent
+from payrouter.domain.trace import trace_id
 from payrouter.domain.window import format_instant
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def _accepted(event: PaymentsAccepted) -> Iterator[Line]:
         name, words = _HANDED_IN[result]
         amount = format_minor(payment.amount_minor)
         fields: dict[str, Any] = {"correlationId": payment.correlation_id, "amount": amount, "result": result}
+        if payment.trace:
+            fields["traceId"] = trace_id(payment.trace)
         yield event.now_us, name, f"{payment.correlation_id} over {amount}: {words}", fields
 
 
@@ -162,6 +165,8 @@ def _settled(event: PaymentsSettled) -> Iterator[Line]:
             "processor": processor,
             "amount": format_minor(intent.delivery.amount_minor),
         }
+        if intent.delivery.trace:
+            fields["traceId"] = trace_id(intent.delivery.trace)
         if written:
             yield event.now_us, "payment_settled", f"{correlation_id} is settled by {processor}", fields
         else:

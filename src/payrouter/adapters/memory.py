@@ -64,7 +64,14 @@ class MemoryStore:
         self._receipts += 1
         row.receipt = self._receipts
         payment = row.payment
-        return Delivery(payment.correlation_id, payment.amount_minor, payment.accepted_us, row.receipt, row.attempts)
+        return Delivery(
+            payment.correlation_id,
+            payment.amount_minor,
+            payment.accepted_us,
+            row.receipt,
+            row.attempts,
+            payment.trace,
+        )
 
     def _held(self, delivery: Delivery) -> _Row | None:
         row = self._rows.get(delivery.correlation_id)

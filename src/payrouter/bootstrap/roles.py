@@ -21,6 +21,7 @@ from payrouter.application.meter import Fanout, Meter
 from payrouter.application.news import HintTeller, NewsReader
 from payrouter.application.reporter import Identity, Reporter, Usage
 from payrouter.bootstrap.engines import Coordination, Engine, opened_engine
+from payrouter.bootstrap.tracing import traced
 from payrouter.domain.board import ProcessorBoard
 from payrouter.domain.errors import InvalidSettings
 from payrouter.domain.events import ProcessorPaused, Purged
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from payrouter.ports.events import EventSink
     from payrouter.ports.gateway import ProcessorGateway
     from payrouter.ports.ledger import Ledger
-    from payrouter.ports.queue import PaymentQueue
+    from payrouter.ports.queue import PaymentQueue, PaymentTaker
     from payrouter.settings import Settings
 
 FLUSH_WITHIN_S = 0.5
@@ -143,15 +144,18 @@ async def running_router(settings: Settings, events: EventSink) -> AsyncIterator
     """
     async with AsyncExitStack() as stack:
         meter = Meter(settings.processors)
-        events = Fanout(events, meter)
+        spans = await stack.enter_async_context(traced(settings, "router", SystemClock()))
+        events = spans.events(Fanout(events, meter))
         engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
         # Alone it makes the health calls; among others the lease decides.
         meter.leading = engine.coordination is None
         running = await stack.enter_async_context(
-            dispatching(settings, events, engine, SystemClock(), http_gateway(settings))
+            dispatching(settings, events, engine, SystemClock(), spans.gateway(http_gateway(settings)))
         )
         await stack.enter_async_context(telling("router", meter, engine, running.dispatcher))
-        acceptor = await stack.enter_async_context(accepting(engine, events, SystemClock(), running.dispatcher.wake))
+        acceptor = await stack.enter_async_context(
+            accepting(spans.queue(engine.queue), events, SystemClock(), running.dispatcher.wake)
+        )
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine, running.dispatcher, running.boards,
@@ -170,17 +174,20 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "api", SystemClock()) as spans,
         opened_engine(settings, dispatches=False) as engine,
         telling("api", meter, engine),
-        intake(settings, events, engine, SystemClock()) as running,
+        intake(settings, events, engine, SystemClock(), spans.queue(engine.queue)) as running,
     ):
         yield running
 
 
 @asynccontextmanager
-async def intake(settings: Settings, events: EventSink, engine: Engine, clock: Clock) -> AsyncIterator[Intake]:
-    """Accept payments into an engine that dispatchers elsewhere work on."""
-    async with accepting(engine, events, clock, _nobody) as acceptor:
+async def intake(
+    settings: Settings, events: EventSink, engine: Engine, clock: Clock, taker: PaymentTaker | None = None
+) -> AsyncIterator[Intake]:
+    """Accept payments into an engine that dispatchers elsewhere work on; `taker`: its queue, unless given."""
+    async with accepting(taker or engine.queue, events, clock, _nobody) as acceptor:
         yield Intake(
             settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine,
@@ -199,8 +206,11 @@ async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIter
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "dispatcher", SystemClock()) as spans,
         opened_engine(settings, dispatches=True) as engine,
-        dispatching(settings, events, engine, SystemClock(), http_gateway(settings)) as running,
+        dispatching(
+            settings, spans.events(events), engine, SystemClock(), spans.gateway(http_gateway(settings))
+        ) as running,
         telling("dispatcher", meter, engine, running.dispatcher),
     ):
         yield running
@@ -248,10 +258,10 @@ def connections_per_processor(settings: Settings) -> int:
 
 @asynccontextmanager
 async def accepting(
-    engine: Engine, events: EventSink, clock: Clock, wake: Callable[[], None]
+    queue: PaymentTaker, events: EventSink, clock: Clock, wake: Callable[[], None]
 ) -> AsyncIterator[Acceptor]:
-    """Accept payments into an engine; `wake` is called when something new came."""
-    acceptor = Acceptor(engine.queue, events, clock, wake)
+    """Accept payments into a queue; `wake` is called when something new came."""
+    acceptor = Acceptor(queue, events, clock, wake)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(acceptor.run())
         yield acceptor

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Delivery:
     """A payment claimed from the queue. Only the holder of the newest `receipt` may act on it.
 
-    `attempts` counts the attempts made so far.
+    `attempts` counts the attempts made so far. `trace`: the client's `traceparent`, "" when there is none.
     """
 
     correlation_id: str
@@ -25,6 +25,7 @@ class Delivery:
     accepted_us: int
     receipt: int
     attempts: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class _Data:
     orphans: _Ordered = field(default_factory=_Ordered)
     dead: _Ordered = field(default_factory=_Ordered)
     failures: dict[bytes, bytes] = field(default_factory=dict)
+    traces: dict[bytes, bytes] = field(default_factory=dict)
     waiting: int = 0
     poisoned: dict[bytes, bytes] = field(default_factory=dict)
     born: bool = False
@@ -178,7 +179,7 @@ class SimulatedRedis:
         """accept.lua."""
         data, answers = self.data, bytearray()
         for blob, fact in _pairs(facts):
-            amount = fact.partition(b";")[0]
+            amount, accepted_us, *trace = fact.split(b";", 2)
             record = data.payments.get(blob)
             before: bytes | None
             if record is not None:
@@ -194,8 +195,10 @@ class SimulatedRedis:
                 place = data.entries
                 data.stream[place] = blob
                 data.undelivered.append(place)
-                data.payments[blob] = b"Q;%b;%d-0;0" % (fact, place)
+                data.payments[blob] = b"Q;%b;%b;%d-0;0" % (amount, accepted_us, place)
                 data.waiting += 1
+                if trace:
+                    data.traces[blob] = trace[0]
                 answers += b"0"
         return bytes(answers)
 
@@ -213,12 +216,12 @@ class SimulatedRedis:
             return [data.waiting]
         return [data.waiting, data.payments.get(data.stream[data.undelivered[0]], b"")]
 
-    def claim(self, instance: bytes, _group: bytes, limit: bytes) -> list[bytes] | None:
+    def claim(self, instance: bytes, _group: bytes, limit: bytes) -> list[Any] | None:
         """claim.lua."""
         if not self._registered(instance):
             return None
         data, most, consumer = self.data, int(limit), _consumer(instance)
-        reply = [data.forgot]
+        reply: list[Any] = [data.forgot, []]
         back = data.again.take(most)
         for place, blob in back:
             record = data.payments.get(blob)
@@ -244,7 +247,13 @@ class SimulatedRedis:
             else:
                 self._set_aside(place, fresh, record or b"")
                 data.waiting -= record is not None
+        self._add_traces(reply)
         return reply
+
+    def _add_traces(self, reply: list[Any]) -> None:
+        for blob in reply[2::2]:
+            if blob in self.data.traces:
+                reply[1] += (blob, self.data.traces[blob])
 
     def release(self, instance: bytes, _group: bytes, *given: bytes) -> int | None:
         """release.lua."""
@@ -336,6 +345,7 @@ class SimulatedRedis:
                 places.discard(place)
             del data.payments[blob]
             data.failures.pop(blob, None)
+            data.traces.pop(blob, None)
             self._ack(place)
             data.stream.pop(place, None)
             data.known[blob] = record.split(b";", 2)[1]
@@ -407,14 +417,14 @@ class SimulatedRedis:
         self._set_free(instance.decode())
         return 1
 
-    def orphans(self, instance: bytes, _group: bytes, most: bytes, calm: bytes, lasts_ms: bytes) -> list[bytes] | None:
+    def orphans(self, instance: bytes, _group: bytes, most: bytes, calm: bytes, lasts_ms: bytes) -> list[Any] | None:
         """orphans.lua."""
         if not self._registered(instance):
             return None
         data, taken = self.data, list[str]()
         if calm == b"1":
             taken = self._set_expired_free(int(lasts_ms), but=instance.decode())
-        reply = [" ".join(taken).encode()]
+        reply: list[Any] = [" ".join(taken).encode(), []]
         for place, blob in data.orphans.take(int(most)):
             record = data.payments.get(blob)
             if record is not None and _place_of(record) == place:
@@ -422,6 +432,7 @@ class SimulatedRedis:
                 reply += (blob, record)
             elif record is not None:
                 self._set_aside(place, blob, record)
+        self._add_traces(reply)
         return reply
 
     def held(self, instance: bytes, _group: bytes) -> list[bytes] | None:

@@ -89,8 +89,9 @@ class HttpGateway:
             f'{{"correlationId":"{delivery.correlation_id}","amount":{format_minor(delivery.amount_minor)},'
             f'"requestedAt":"{format_instant(intent.requested_us)}"}}'
         ).encode()
+        trace = b"\r\ntraceparent: %b" % delivery.trace.encode() if delivery.trace else b""
         self._pools[intent.processor].request(
-            b"%b%d\r\n\r\n%b" % (self._payment_heads[intent.processor], len(body), body),
+            b"%b%d%b\r\n\r\n%b" % (self._payment_heads[intent.processor], len(body), trace, body),
             within_s=self._attempt_timeout_s,
             done=partial(_outcome, done),
         )

@@ -137,6 +137,7 @@ class Departures:
             keys.meta,
             keys.known,
             keys.known_before,
+            keys.traces,
         ]
         while self._leaving:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))

@@ -70,6 +70,11 @@ class Keys:
         return self.of("known-before")
 
     @property
+    def traces(self) -> str:
+        """Hash: the client's `traceparent` by the payment's id, of unsettled payments that have one."""
+        return self.of("traces")
+
+    @property
     def poison(self) -> str:
         """Hash: stream entries that are no payments, by entry, and payments whose records were spoilt, by id."""
         return self.of("poison")

@@ -18,7 +18,7 @@ from payrouter.adapters.redis.membership import HEARTBEAT_S, LASTS_S, Membership
 from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.recovery import Recovery
 from payrouter.adapters.redis.scripts import load_script
-from payrouter.adapters.redis.spoilt import read, set_aside
+from payrouter.adapters.redis.spoilt import read, set_aside, traced
 from payrouter.adapters.redis.views import (
     count_dead_letters,
     count_poison,
@@ -114,8 +114,9 @@ class RedisQueue:
         keys = self._keys
         args: Args = [self._limit]
         for payment in payments:
-            args += (to_blob(payment.correlation_id), f"{payment.amount_minor};{payment.accepted_us}")
-        names = [keys.payments, keys.queue, keys.meta, keys.known, keys.known_before]
+            facts = f"{payment.amount_minor};{payment.accepted_us}"
+            args += (to_blob(payment.correlation_id), f"{facts};{payment.trace}" if payment.trace else facts)
+        names = [keys.payments, keys.queue, keys.meta, keys.known, keys.known_before, keys.traces]
         return [_ANSWERS[digit] for digit in await self._link.eval(_ACCEPT, names, args)]
 
     # -- claim
@@ -139,12 +140,12 @@ class RedisQueue:
         if self._returning:
             await self._give_back()
         keys = self._keys
-        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison]
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison, keys.traces]
         reply = await self.membership.run(_CLAIM, names, [min(limit, _CLAIM_AT_ONCE)])
         if reply is None:
             return []
-        forgot, *flat = reply
-        deliveries, spoilt = read(flat, self._holdings.claim)
+        forgot, traces, *flat = reply
+        deliveries, spoilt = read(flat, traced(self._holdings.claim, traces))
         try:
             await set_aside(self.membership, keys, spoilt, waiting=True)
             if deliveries and forgot != b"0":
@@ -364,7 +365,7 @@ class RedisQueue:
         """Forget every payment, intent, ledger row and claim."""
         keys = self._keys
         names = [keys.queue, keys.payments, keys.again, keys.dead, keys.orphans, keys.failures, keys.meta]
-        await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison], [GROUP])
+        await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison, keys.traces], [GROUP])
         self.forget()
         await self._ledger.purge()
         await self._link.eval(_FORGOT, [keys.meta], [0])

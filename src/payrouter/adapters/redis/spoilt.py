@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.views import pairs
+from payrouter.domain.trace import parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,13 @@ def read(flat: Sequence[bytes], take: Callable[[bytes, bytes], Taken]) -> tuple[
         except ValueError:
             spoilt += (blob, stored)
     return taken, spoilt
+
+
+def traced(take: Callable[[bytes, bytes, str], Taken], flat: Sequence[bytes]) -> Callable[[bytes, bytes], Taken]:
+    """Return `take` with the trace of each payment; `flat` are ids and traces in turn, empty for most claims."""
+    traces = dict(pairs(flat))
+    # It goes into a header of a request: what somebody spoilt is none.
+    return lambda blob, stored: take(blob, stored, parse_traceparent(traces[blob]) if blob in traces else "")
 
 
 async def set_aside(membership: Membership, keys: Keys, spoilt: list[bytes], *, waiting: bool) -> None:

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 HEAD = 4096
 _REFILL = 1024
 
-_INSERT = "INSERT INTO payment (id, amount, accepted_us, state) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING"
+_INSERT = (
+    "INSERT INTO payment (id, amount, accepted_us, state, trace) VALUES (?, ?, ?, 0, ?) ON CONFLICT (id) DO NOTHING"
+)
 # `state <> 3` says nothing new but lets SQLite use the partial index: it does not infer it.
 _COUNT = "SELECT count(*) FROM payment WHERE state = 0 AND state <> 3"
 _WAITING = (
-    "SELECT seq, id, amount, accepted_us, attempts FROM payment "
+    "SELECT seq, id, amount, accepted_us, attempts, trace FROM payment "
     "WHERE state = 0 AND state <> 3 AND seq > ? ORDER BY seq LIMIT ?"
 )
 _BEGIN = (
@@ -49,11 +51,11 @@ _CONCLUDE = "UPDATE payment SET state = ?, failures = ? WHERE seq = ?"
 _IS_SETTLED = "SELECT 1 FROM payment WHERE seq = ? AND state = 3"
 _FORGET = "UPDATE payment SET processor = NULL, requested_us = NULL, reason = NULL WHERE seq = ?"
 _ORPHANS = (
-    "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
+    "SELECT seq, id, amount, accepted_us, attempts, trace, processor, requested_us, reason FROM payment "
     "WHERE state IN (1, 2) AND state <> 3 ORDER BY seq"
 )
 
-_Row = tuple[int, bytes, int, int, int]
+_Row = tuple[int, bytes, int, int, int, str | None]
 
 
 @dataclass(slots=True)
@@ -105,9 +107,9 @@ class SqliteQueue:
         for payment in payments:
             blob = to_blob(payment.correlation_id)
             if room > len(rows):
-                cursor = execute(_INSERT, (blob, payment.amount_minor, payment.accepted_us))
+                cursor = execute(_INSERT, (blob, payment.amount_minor, payment.accepted_us, payment.trace or None))
                 if cursor.rowcount and cursor.lastrowid is not None:
-                    rows.append((cursor.lastrowid, blob, payment.amount_minor, payment.accepted_us, 0))
+                    rows.append((cursor.lastrowid, blob, payment.amount_minor, payment.accepted_us, 0, payment.trace))
                     results.append(Acceptance.ACCEPTED)
                     continue
             known = execute("SELECT amount FROM payment WHERE id = ?", (blob,)).fetchone()
@@ -165,7 +167,7 @@ class SqliteQueue:
         self._receipts += 1
         correlation_id = from_blob(row[1])
         self._claims[correlation_id] = _Claim(row, self._receipts, adopted)
-        return Delivery(correlation_id, row[2], row[3], self._receipts, row[4])
+        return Delivery(correlation_id, row[2], row[3], self._receipts, row[4], row[5] or "")
 
     def _held(self, delivery: Delivery) -> _Claim | None:
         """Return the claim behind a receipt; None when it is stale."""
@@ -241,7 +243,7 @@ class SqliteQueue:
                 continue
             claim = self._claims.pop(delivery.correlation_id, None)
             if claim is not None and state is PaymentState.QUEUED:
-                heapq.heappush(self._returned, (*claim.row[:4], attempts))
+                heapq.heappush(self._returned, (*claim.row[:4], attempts, claim.row[5]))
                 self._count += 1
 
     def settled(self, correlation_ids: Iterable[str]) -> None:
@@ -268,9 +270,10 @@ class SqliteQueue:
         self._find_requeued()
         self._recount()
         intents: list[Intent] = []
-        for seq, blob, amount, accepted_us, attempts, processor, requested_us, reason in connection.execute(_ORPHANS):
+        for *row, processor, requested_us, reason in connection.execute(_ORPHANS):
+            seq, blob, amount, accepted_us, attempts, trace = row
             if from_blob(blob) not in self._claims:
-                delivery = self._claimed((seq, blob, amount, accepted_us, attempts), adopted=True)
+                delivery = self._claimed((seq, blob, amount, accepted_us, attempts, trace), adopted=True)
                 intents.append(Intent(delivery, self._processors.by_id[processor], requested_us, reason or ""))
         return intents
 

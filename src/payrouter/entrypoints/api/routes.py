@@ -18,6 +18,7 @@ from payrouter.domain.errors import InvalidInput, StoreUnavailable, StoreUncerta
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import Payment, parse_correlation_id
+from payrouter.domain.trace import parse_traceparent
 from payrouter.domain.window import parse_window
 from payrouter.entrypoints.api.body import read_payment
 from payrouter.entrypoints.api.openapi import openapi_document
@@ -132,7 +133,7 @@ class Api:
             _problem(reply, 400 if error.syntax else 422, str(error))
             return
         router = self._router
-        payment = Payment(correlation_id, amount_minor, router.clock.now_us())
+        payment = Payment(correlation_id, amount_minor, router.clock.now_us(), _trace_of(request))
         wait_s = asked_wait_s(request)
 
         def answer(result: Acceptance | StoreUnavailable) -> None:
@@ -225,6 +226,14 @@ def summary_body(names: tuple[str, ...], totals: dict[str, Totals]) -> bytes:
         key = msgspec.json.encode(name).decode()
         members.append(f'{key}:{{"totalRequests":{total.count},"totalAmount":{format_minor(total.amount_minor)}}}')
     return ("{" + ",".join(members) + "}").encode()
+
+
+def _trace_of(request: Request) -> str:
+    """Return the client's `traceparent`, "" for none and for what is none; two of them are none."""
+    first = request.header(b"traceparent")
+    if first is None or sum(name == b"traceparent" for name, _ in request.headers) > 1:
+        return ""
+    return parse_traceparent(first)
 
 
 def _is_json(content_type: bytes | None) -> bool:

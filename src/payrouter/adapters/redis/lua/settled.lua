@@ -1,5 +1,5 @@
 -- Let go of payments that are in the ledger, whoever holds them, and remember them for a while.
--- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before
+-- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, traces
 -- ARGV: group, how many to remember, then the ids
 -- Returns how many were let go.
 local queue, payments, again, dead, orphans, failures, meta, known, known_before =
@@ -46,6 +46,11 @@ in_chunks(ids, 500, function(...)
   redis.call('HDEL', payments, ...)
   redis.call('HDEL', failures, ...)
 end)
+if redis.call('EXISTS', KEYS[10]) == 1 then
+  in_chunks(ids, 500, function(...)
+    redis.call('HDEL', KEYS[10], ...)
+  end)
+end
 in_chunks(entries, 500, function(...)
   redis.call('XACK', queue, group, ...)
   redis.call('XDEL', queue, ...)
