@@ -26,6 +26,9 @@ from payrouter.domain.events import (
     RequestRefused,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.money import format_minor
 from payrouter.domain.payment import PaymentEvent
@@ -80,6 +83,13 @@ class EventLog:
             case RequestRefused(reason, client):
                 text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
                 self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
+            case WebhookDelivered(correlation_id, webhook):
+                text = f"the webhook {webhook} of {correlation_id} was delivered"
+                _say(logging.DEBUG, text, "webhook_delivered", {"correlationId": correlation_id, "webhook": webhook})
+            case WebhookFailed(correlation_id, webhook, detail):
+                fields = {"correlationId": correlation_id, "webhook": webhook, "detail": detail}
+                text = f"the webhook {webhook} of {correlation_id} failed, will be tried again: {detail}"
+                self._once("webhook", logging.WARNING, text, "webhook_failed", fields)
             case _:
                 _say_rare(event)
 
@@ -116,7 +126,7 @@ def _say(level: int, text: str, name: str, fields: dict[str, Any]) -> None:
 
 
 def _say_rare(
-    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused,
+    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused | WebhooksGivenUp,
 ) -> None:
     match event:
         case PaymentBuried(correlation_id, processor, reason):
@@ -141,6 +151,9 @@ def _say_rare(
         case ProcessorPaused(processor, paused):
             text = f"{processor} is paused by an operator" if paused else f"{processor} goes on"
             _say(logging.WARNING, text, "processor_paused" if paused else "processor_resumed", {"processor": processor})
+        case WebhooksGivenUp(count, detail):
+            text = f"{count} webhooks were given up: {detail}"
+            _say(logging.ERROR, text, "webhooks_given_up", {"count": count, "detail": detail})
         case _:
             assert_never(event)
 

@@ -22,6 +22,9 @@ from payrouter.domain.events import (
     RequestRefused,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.metrics import BY_NAME
 from payrouter.domain.money import fee_minor
@@ -88,6 +91,12 @@ class Meter:
                 self.count("http_refused_total", reason)
             case LeadershipChanged(_, leading):
                 self.leading = leading
+            case WebhookDelivered():
+                self.count("webhooks_total", "delivered")
+            case WebhookFailed():
+                self.count("webhooks_total", "failed")
+            case WebhooksGivenUp(count):
+                self.count("webhooks_total", "given-up", add=count)
             case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
                 pass
             case _:

@@ -19,6 +19,7 @@ from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
 from payrouter.adapters.redis.news import RedisNewsBoard
 from payrouter.adapters.redis.nodes import RedisNodes
+from payrouter.adapters.redis.notices import RedisNotices
 from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.redis.server import require_durable
 from payrouter.adapters.redis.subscription import Subscription
@@ -83,7 +84,8 @@ async def engine_over(
 ) -> AsyncIterator[Engine]:
     """Put the engine together. `node` names this process and nobody else, ever."""
     link, rows, keys = stores.link, stores.rows, Keys(settings.redis_prefix)
-    queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled)
+    told = bool(settings.webhook_url)
+    queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled, notices=told)
     lease = RedisLease(link, keys, node, clock)
     news = RedisNewsBoard(link, stores.subscription, keys, lease, clock)
     async with AsyncExitStack() as stack:
@@ -103,4 +105,5 @@ async def engine_over(
             pause=news.post_pause,
             coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,
             tell_purge=news.post_purge,
+            notices=RedisNotices(link, keys) if told else None,
         )

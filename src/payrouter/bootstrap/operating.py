@@ -43,7 +43,10 @@ async def operations(
     """Look at an installation through an open engine, for as long as somebody may want to see it."""
     clock = SystemClock()
     books = BooksWatch(partial(_both_books, settings), clock, every_s=settings.audit_every_s)
-    watched = Watched(engine.nodes, engine.queue, engine.ledger, books, settings.processors, dispatched_elsewhere)
+    webhooks = engine.notices.waiting if engine.notices is not None else None
+    watched = Watched(
+        engine.nodes, engine.queue, engine.ledger, books, settings.processors, dispatched_elsewhere, webhooks
+    )
     desk = Desk(watched, clock)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one()) for one in (desk.run, books.run)]

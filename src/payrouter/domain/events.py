@@ -124,6 +124,31 @@ class RequestRefused:
     client: str
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookDelivered:
+    """The receiver has taken a webhook; `event` is its type."""
+
+    correlation_id: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFailed:
+    """The receiver did not take a webhook; it is told again later."""
+
+    correlation_id: str
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksGivenUp:
+    """Webhooks that nobody will be told of any more."""
+
+    count: int
+    detail: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -137,4 +162,7 @@ Event = (
     | LeadershipChanged
     | ProcessorPaused
     | RequestRefused
+    | WebhookDelivered
+    | WebhookFailed
+    | WebhooksGivenUp
 )

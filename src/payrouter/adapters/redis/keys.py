@@ -80,6 +80,15 @@ class Keys:
         return self.of("poison")
 
     @property
+    def of_notices(self) -> tuple[str, str, str]:
+        """What webhooks are still to tell: by event and the payment's id.
+
+        Sorted set by the instant it is due (Redis' clock, us). Sorted set of those claimed or tried, by the instant
+        since when they wait; the others wait since they are due. Hash: failed tries.
+        """
+        return self.of("notices"), self.of("notices-since"), self.of("notices-tries")
+
+    @property
     def leader(self) -> str:
         """Hash: who has the lease (`node`), its `token`, and until when (`until_us`, Redis' clock)."""
         return self.of("leader")

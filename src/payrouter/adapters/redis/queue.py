@@ -51,8 +51,8 @@ _BACKLOG = load_script("common", "backlog")
 _CLAIM = load_script("common", "claim")
 _RELEASE = load_script("common", "release")
 _BEGIN = load_script("common", "begin")
-_CONCLUDE = load_script("common", "conclude")
-_BURY = load_script("common", "bury")
+_CONCLUDE = load_script("common", "note", "conclude")
+_BURY = load_script("common", "note", "bury")
 _FORGOT = load_script("common", "forgot")
 _PURGE = load_script("purge")
 
@@ -86,23 +86,32 @@ class SettledBefore(Protocol):
 class RedisQueue:
     """`PaymentQueue` on Redis. `limit` bounds how many payments may wait, `remember` how many settled ones are known.
 
-    `ledger` knows the settled payments that Redis remembers no more. A dispatcher calls `join` first and runs `keep`;
+    `ledger` knows the settled payments that Redis remembers no more. With `notices` on, one is written of each payment
+    that settles or becomes a dead letter. A dispatcher calls `join` first and runs `keep`;
     a process that only accepts and reads does neither.
     """
 
-    def __init__(
-        self, link: RedisLink, keys: Keys, ledger: SettledBefore, *, limit: int, remember: int = 1_000_000
+    def __init__(  # noqa: PLR0913 - what it is made of, and three numbers of the operator
+        self,
+        link: RedisLink,
+        keys: Keys,
+        ledger: SettledBefore,
+        *,
+        limit: int,
+        remember: int = 1_000_000,
+        notices: bool = False,
     ) -> None:
         self._link = link
         self._keys = keys
         self._ledger = ledger
         self._limit = limit
+        self._notices = int(notices)
         self._holdings = Holdings()
         self._returning: dict[str, tuple[bytes, bytes]] = {}
         self._looks_back = False
         self._connections = 0
         self.membership = Membership(link, keys, self._fenced)
-        self.departures = Departures(link, keys, self._holdings, remember=remember)
+        self.departures = Departures(link, keys, self._holdings, remember=remember, notices=notices)
         self.recovery = Recovery(keys, self.membership, self._holdings, self.departures, ledger)
 
     # -- accept
@@ -166,7 +175,7 @@ class RedisQueue:
         return [one for one in deliveries if one.correlation_id not in amounts]
 
     async def _bury(self, deliveries: list[Delivery]) -> None:
-        args: Args = []
+        args: Args = [self._notices]
         buried: dict[str, Claim] = {}
         for delivery in deliveries:
             claim = self._holdings.behind(delivery)
@@ -174,9 +183,9 @@ class RedisQueue:
                 buried[delivery.correlation_id] = claim
                 failure = AttemptRecord(delivery.accepted_us, "", PaymentEvent.INVALID.value, _OTHER_AMOUNT)
                 args += (to_blob(delivery.correlation_id), claim.stored, write_failure(failure))
-        if args:
+        if buried:
             keys = self._keys
-            names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta]
+            names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta, *keys.of_notices]
             await self.membership.run(_BURY, names, args)
             for correlation_id, claim in buried.items():
                 self._holdings.drop(correlation_id, claim)
@@ -248,7 +257,7 @@ class RedisQueue:
     async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
         """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says."""
         moved: dict[str, tuple[Claim, Record, bytes]] = {}
-        args: Args = [KEPT_FAILURES]
+        args: Args = [KEPT_FAILURES, self._notices]
         for failure in failures:
             delivery = failure.intent.delivery
             correlation_id, claim = delivery.correlation_id, self._holdings.behind(delivery)
@@ -265,7 +274,7 @@ class RedisQueue:
             return
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
-        digits = await self.membership.run(_CONCLUDE, names, args)
+        digits = await self.membership.run(_CONCLUDE, [*names, *keys.of_notices], args)
         if digits is None:
             return
         if ord("0") in digits:
@@ -365,7 +374,8 @@ class RedisQueue:
         """Forget every payment, intent, ledger row and claim."""
         keys = self._keys
         names = [keys.queue, keys.payments, keys.again, keys.dead, keys.orphans, keys.failures, keys.meta]
-        await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison, keys.traces], [GROUP])
+        more = [keys.known, keys.known_before, keys.poison, *keys.of_notices, keys.traces]
+        await self._link.eval(_PURGE, [*names, *more], [GROUP])
         self.forget()
         await self._ledger.purge()
         await self._link.eval(_FORGOT, [keys.meta], [0])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.rows import add_failure, from_blob, read_failures, to_blob
+from payrouter.adapters.sqlite.notices import note
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
 from payrouter.domain.ledger import AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
@@ -66,10 +67,14 @@ class _Claim:
 
 
 class SqliteQueue:
-    """`PaymentQueue` on a `SqliteStore`. `limit` bounds how many payments may wait."""
+    """`PaymentQueue` on a `SqliteStore`. `limit` bounds how many payments may wait.
 
-    def __init__(self, store: SqliteStore, processors: ProcessorIds, *, limit: int) -> None:
+    With `notices` on it writes one of each payment that becomes a dead letter.
+    """
+
+    def __init__(self, store: SqliteStore, processors: ProcessorIds, *, limit: int, notices: bool = False) -> None:
         self._store = store
+        self._notices = notices
         self._processors = processors
         self._limit = limit
         self._receipts = 0
@@ -234,6 +239,8 @@ class SqliteQueue:
             connection.execute(_CONCLUDE, (after, add_failure(row[2], AttemptRecord.of(failure)), seq))
             if forget:
                 connection.execute(_FORGET, (seq,))
+            if after is PaymentState.DEAD_LETTER and self._notices:
+                note(connection, after, [(intent.delivery.correlation_id, failure.at_us)])
             moved.append((intent.delivery, after, row[1]))
         return moved
 
@@ -324,6 +331,7 @@ class SqliteQueue:
         def delete(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM payment")
             connection.execute("DELETE FROM rollup")
+            connection.execute("DELETE FROM notice")
 
         def forget(_: None) -> None:
             self._reset()

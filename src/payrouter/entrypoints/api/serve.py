@@ -19,6 +19,7 @@ from payrouter.domain.errors import StoreUnavailable
 from payrouter.entrypoints.api.problems import refusal
 from payrouter.entrypoints.api.routes import Api
 from payrouter.entrypoints.running import run_async
+from payrouter.entrypoints.webhook_body import webhook_body
 from payrouter.settings import Address
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     from payrouter.entrypoints.admin.serve import beside  # noqa: PLC0415
 
     async with (
-        running_router(settings, _events()) as router,
+        running_router(settings, _events(), body_of=webhook_body) as router,
         beside(settings, router) as pages,
         _listening(router, settings) as front,
     ):
@@ -147,7 +148,7 @@ async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None
     """Hand payments to processors until SIGINT or SIGTERM."""
     stop = _stop_signal()
     _give_way()
-    async with running_dispatcher(settings, _events()) as running:
+    async with running_dispatcher(settings, _events(), body_of=webhook_body) as running:
         _settle_down()
         announce()
         await stop.wait()
