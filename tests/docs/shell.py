@@ -20,9 +20,10 @@ from docs.pages import ROOT
 
 WITHIN_S = 30.0
 DANGEROUS = re.compile(
-    r"(?<![\w.-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|rm|useradd|usermod)(?![\w./=-])"
+    r"(?<![\w.-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|pip|pip3|pipx|rm|useradd|usermod)"
+    r"(?![\w./=-])|\bcurl [^\n]*https?://(?!localhost|127\.0\.0\.1)"
 )
-"""What no sample may do to the machine that runs the tests: a block with one has to say that it is not run."""
+"""What no sample may do to the machine that runs the tests, or from it: a block with one says that it is not run."""
 
 _CURL = """#!/bin/sh
 # The real one, within bounds; each status goes to a file, in order. A stream is read for a moment.

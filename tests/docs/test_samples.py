@@ -106,7 +106,14 @@ def test_a_sample_that_is_dangerous_or_not_run_says_why(block: Block) -> None:
 
 def test_a_dangerous_sample_is_never_run() -> None:
     nowhere = World(Path("/nowhere"), {}, "", "", {"default": "", "fallback": ""}, "", "")
-    for text in ("pkill -9 -f payrouter", "true\nrm -rf x", "echo $(docker ps)", "a | sudo tee b"):
+    for text in (
+        "pkill -9 -f payrouter",
+        "true\nrm -rf x",
+        "echo $(docker ps)",
+        "a | sudo tee b",
+        "pip install x",
+        "curl -s http://10.0.0.1/",
+    ):
         with pytest.raises(ValueError, match="could harm"):
             nowhere.run(text)
 
@@ -126,10 +133,17 @@ def test_blocks_have_a_language_that_somebody_looks_at() -> None:
     assert [f"{block}: {block.language}" for block in BLOCKS if block.language not in SHELL | DATA | PLAIN] == []
 
 
+def values_of(text: str) -> list[str]:
+    """Return the values of a block: one over several lines, or one on each."""
+    lines = text.splitlines()
+    return lines if all(line[:1] + line[-1:] == "{}" for line in lines) else [text]
+
+
 def test_json_and_yaml_parse() -> None:
     assert of("json")
     for block in of("json"):
-        json.loads(block.text)
+        for value in values_of(block.text):
+            assert json.loads(value) is not None, block
     for block in of("yaml", "yml"):
         assert yaml.safe_load(block.text) is not None, block
 
