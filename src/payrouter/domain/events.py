@@ -149,6 +149,15 @@ class WebhooksGivenUp:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class BooksCompared:
+    """The audit in the background came to another result: `agree`, `differ` or `unavailable`."""
+
+    state: str
+    differences: int
+    detail: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -161,6 +170,7 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
+    | BooksCompared
     | RequestRefused
     | WebhookDelivered
     | WebhookFailed
