@@ -178,11 +178,11 @@ async def take(folder: Path) -> list[Path]:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(executable_path=executable, args=arguments)
         shots = (
-            Shot("overview-light", height=1130),
-            Shot("overview-dark", height=1130, dark=True),
+            Shot("overview-light", height=1040),
+            Shot("overview-dark", height=1040, dark=True),
             Shot("phone", width=390, height=844, scale=2.0),
-            Shot("story", story, height=760),
-            Shot("dead-letters", "#dead-letters", height=560),
+            Shot("story", story, height=940),
+            Shot("dead-letters", "#dead-letters", height=600),
         )
         taken = [await _take(browser, scene.pages, shot, folder) for shot in shots]
         await browser.close()
