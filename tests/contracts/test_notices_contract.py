@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from contracts.stores import (
     AT_US,
+    ClusterEngine,
     SqliteEngine,
     begun,
     buried,
@@ -21,6 +24,8 @@ from contracts.stores import (
     settled,
     settlement,
 )
+from contracts.twin import SimulatedEngine
+from payrouter.adapters.rows import to_blob
 from payrouter.adapters.sqlite.repairs import SqliteRepairs
 from payrouter.domain.notice import LEASE_S
 from payrouter.domain.payment import PaymentEvent, PaymentState
@@ -138,6 +143,35 @@ async def test_they_outlast_a_crash(store):
     await store.restart()
     await store.skip(LEASE_S + 1)
     assert told(await store.notices.claim(10)) == sorted([(id_of(1), SETTLED), (id_of(2), DEAD)])
+
+
+async def spoil(store, number: int) -> bool:
+    """Write garbage where a payment's record is; False where there is no such place."""
+    blob = to_blob(id_of(number))
+    match store:
+        case ClusterEngine():
+            await store.link.call("HSET", store.keys.payments, blob, "garbage")
+        case SimulatedEngine():
+            store.redis.data.payments[blob] = b"garbage"
+        case _:
+            return False
+    return True
+
+
+@contract
+async def test_a_payment_that_settles_though_its_record_was_spoilt_is_told_and_found(store):
+    one = await begun(store)
+    spoilt = await spoil(store, 1)
+    assert await store.ledger.settle([settlement(one)]) == [True]
+    assert told(await store.notices.claim(10)) == [(id_of(1), SETTLED)]
+    found = await store.ledger.find(id_of(1))
+    assert found.state is SETTLED
+    if spoilt:
+        # Of one that is not settled nobody can say anything.
+        await begun(store, 2)
+        await spoil(store, 2)
+        with pytest.raises(ValueError, match="unpack"):
+            await store.ledger.find(id_of(2))
 
 
 def test_what_is_settled_from_beside_the_router_is_told_by_it(tmp_path):
