@@ -1,6 +1,6 @@
 -- Let go of payments that are in the ledger, whoever holds them, and remember them for a while.
--- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, notices, notices-since,
---   notices-tries, traces
+-- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, traces, notices, notices-since,
+-- notices-tries
 -- ARGV: group, how many to remember, 1 when notices are to be written, then the ids
 -- Returns how many were let go.
 local queue, payments, again, dead, orphans, failures, meta, known, known_before =
@@ -65,9 +65,9 @@ in_chunks(ids, 500, function(...)
   redis.call('HDEL', payments, ...)
   redis.call('HDEL', failures, ...)
 end)
-if redis.call('EXISTS', KEYS[13]) == 1 then
+if redis.call('EXISTS', KEYS[10]) == 1 then
   in_chunks(ids, 500, function(...)
-    redis.call('HDEL', KEYS[13], ...)
+    redis.call('HDEL', KEYS[10], ...)
   end)
 end
 in_chunks(entries, 500, function(...)
