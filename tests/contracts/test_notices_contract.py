@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from contracts.stores import (
     AT_US,
+    SqliteEngine,
     begun,
     buried,
     buried_while_pinned,
@@ -18,6 +21,7 @@ from contracts.stores import (
     settled,
     settlement,
 )
+from payrouter.adapters.sqlite.repairs import SqliteRepairs
 from payrouter.domain.notice import LEASE_S
 from payrouter.domain.payment import PaymentEvent, PaymentState
 
@@ -134,6 +138,22 @@ async def test_they_outlast_a_crash(store):
     await store.restart()
     await store.skip(LEASE_S + 1)
     assert told(await store.notices.claim(10)) == sorted([(id_of(1), SETTLED), (id_of(2), DEAD)])
+
+
+def test_what_is_settled_from_beside_the_router_is_told_by_it(tmp_path):
+    async def settle_beside() -> None:
+        store = SqliteEngine(tmp_path, 10)
+        one = await begun(store)
+        assert await SqliteRepairs(store.path, notices=True).settle([settlement(one)]) == [True]
+        await store.queue.accept([payment(2)])
+        [delivery] = await store.queue.claim(1)
+        await store.queue.release([delivery])
+        waiting = [settlement(intent(delivery))]
+        assert await SqliteRepairs(store.path, notices=True).settle_waiting(waiting) == [True]
+        assert told(await store.notices.claim(10)) == sorted([(id_of(1), SETTLED), (id_of(2), SETTLED)])
+        await store.close()
+
+    asyncio.run(settle_beside())
 
 
 # -- claiming

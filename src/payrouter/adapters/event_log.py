@@ -80,9 +80,6 @@ class EventLog:
             case StoreFailed(doing, detail):
                 text = f"{doing} failed, will be tried again: {detail}"
                 self._once(f"store {doing}", logging.ERROR, text, "store_failed", {"doing": doing, "detail": detail})
-            case RequestRefused(reason, client):
-                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
-                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
             case WebhookDelivered(correlation_id, webhook):
                 text = f"the webhook {webhook} of {correlation_id} was delivered"
                 _say(logging.DEBUG, text, "webhook_delivered", {"correlationId": correlation_id, "webhook": webhook})
@@ -90,6 +87,9 @@ class EventLog:
                 fields = {"correlationId": correlation_id, "webhook": webhook, "detail": detail}
                 text = f"the webhook {webhook} of {correlation_id} failed, will be tried again: {detail}"
                 self._once("webhook", logging.WARNING, text, "webhook_failed", fields)
+            case RequestRefused(reason, client):
+                text, fields = f"refused a request of {client}: {reason}", {"reason": reason, "client": client}
+                self._once(f"refused {reason}", logging.WARNING, text, "request_refused", fields)
             case _:
                 _say_rare(event)
 

@@ -114,17 +114,6 @@ class ProcessorPaused:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused:
-    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
-
-    `client` is the name of its API key, or the address it came from.
-    """
-
-    reason: str
-    client: str
-
-
-@dataclass(frozen=True, slots=True)
 class WebhookDelivered:
     """The receiver has taken a webhook; `event` is its type."""
 
@@ -149,6 +138,17 @@ class WebhooksGivenUp:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+
+    `client` is the name of its API key, or the address it came from.
+    """
+
+    reason: str
+    client: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -161,8 +161,8 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
-    | RequestRefused
     | WebhookDelivered
     | WebhookFailed
     | WebhooksGivenUp
+    | RequestRefused
 )

@@ -144,8 +144,8 @@ class Departures:
             keys.meta,
             keys.known,
             keys.known_before,
-            *keys.of_notices,
             keys.traces,
+            *keys.of_notices,
         ]
         while self._leaving:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))

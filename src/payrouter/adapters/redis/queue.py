@@ -374,8 +374,8 @@ class RedisQueue:
         """Forget every payment, intent, ledger row and claim."""
         keys = self._keys
         names = [keys.queue, keys.payments, keys.again, keys.dead, keys.orphans, keys.failures, keys.meta]
-        more = [keys.known, keys.known_before, keys.poison, *keys.of_notices, keys.traces]
-        await self._link.eval(_PURGE, [*names, *more], [GROUP])
+        names += [keys.known, keys.known_before, keys.poison, keys.traces, *keys.of_notices]
+        await self._link.eval(_PURGE, names, [GROUP])
         self.forget()
         await self._ledger.purge()
         await self._link.eval(_FORGOT, [keys.meta], [0])

@@ -15,7 +15,7 @@ from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.payment import parse_correlation_id
 from payrouter.entrypoints.admin.assets import load_assets
 from payrouter.entrypoints.admin.metrics import CONTENT_TYPE, scrape
-from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_this_machine
+from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_of_another_site, is_this_machine
 from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view, story_view
 from payrouter.entrypoints.api.problems import PROBLEM_TYPE, problem_body
 
@@ -124,9 +124,16 @@ class Admin:
         if path.startswith(b"/assets/") and method == b"GET":
             self._asset(request, reply)
             return
+        sent = self._sessions.needs_token and request.header(b"authorization") is not None
+        if sent and self._sessions.too_many_tries(reply.peer):
+            _too_many_tries(reply)
+            return
         program = self._sessions.bears_token(request)
         session = self._sessions.of(request)
         if session is None and not program:
+            if sent:
+                _log.warning("somebody asked for the operator's pages with a wrong token")
+                await self._sessions.guessed(reply.peer)
             self._turn_away(request, reply)
             return
         if (handler := self._guarded.get((method, path)) or self._guarded_below(method, path)) is not None:
@@ -199,14 +206,14 @@ class Admin:
         if not self._sessions.needs_token:
             _redirect(reply, b"/")
             return
-        if request.header(b"sec-fetch-site") not in (None, b"same-origin", b"none"):
+        if is_of_another_site(request):
             _problem(reply, 403, "sign in from the page of this address")
             return
-        if self._sessions.too_many_tries:
-            _problem(reply, 429, "too many wrong tokens; try again in a moment", headers=((b"Retry-After", b"1"),))
+        if self._sessions.too_many_tries(reply.peer):
+            _too_many_tries(reply)
             return
         form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
-        fresh = await self._sessions.sign_in(form.get("token", ""))
+        fresh = await self._sessions.sign_in(form.get("token", ""), reply.peer)
         if fresh is None:
             _log.warning("somebody tried to sign in to the operator's pages with a wrong token")
             _redirect(reply, b"/login?wrong=1")
@@ -259,8 +266,11 @@ class Admin:
 
     def _tell(self, overview: Overview) -> None:
         event = self._event(overview)
-        for stream in list(self._streams):
-            stream.write(event)
+        for stream, session in list(self._streams.items()):
+            if session is None or self._sessions.lives(session):
+                stream.write(event)
+            else:
+                stream.close()
 
     # -- payments
 
@@ -331,6 +341,10 @@ def _limit(text: str) -> int:
 
 def _json(reply: Reply, what: Any, *, status: int = 200) -> None:
     reply.send(status, msgspec.json.encode(what), headers=_GUARDS)
+
+
+def _too_many_tries(reply: Reply) -> None:
+    _problem(reply, 429, "too many wrong tokens; try again in a moment", headers=((b"Retry-After", b"1"),))
 
 
 def _redirect(reply: Reply, where: bytes, *headers: tuple[bytes, bytes]) -> None:

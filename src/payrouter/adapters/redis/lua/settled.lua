@@ -1,11 +1,11 @@
 -- Let go of payments that are in the ledger, whoever holds them, and remember them for a while.
--- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, notices, notices-since,
---   notices-tries, traces
+-- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, traces, notices, notices-since,
+-- notices-tries
 -- ARGV: group, how many to remember, 1 when notices are to be written, then the ids
 -- Returns how many were let go.
 local queue, payments, again, dead, orphans, failures, meta, known, known_before =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local notices, since, tries, notes = KEYS[10], KEYS[11], KEYS[12], ARGV[3] == '1'
+local notices, since, tries, notes = KEYS[11], KEYS[12], KEYS[13], ARGV[3] == '1'
 local group, remembered = ARGV[1], tonumber(ARGV[2])
 local ids, entries, amounts, told, waited = {}, {}, {}, {}, 0
 local now = notes and now_us()
@@ -20,7 +20,9 @@ local function is_no_dead_letter(id)
 end
 
 local function leave(id, record)
-  told[#told + 1] = id
+  if notes then
+    told[#told + 1] = id
+  end
   local state, amount, entry = string.match(record, '^(%a);(%d+);%d+;(%d+%-%d+);')
   if not state then
     -- Spoilt, and it stays: it does not say where its payment is, and nobody charges the payment again.
@@ -63,9 +65,9 @@ in_chunks(ids, 500, function(...)
   redis.call('HDEL', payments, ...)
   redis.call('HDEL', failures, ...)
 end)
-if redis.call('EXISTS', KEYS[13]) == 1 then
+if redis.call('EXISTS', KEYS[10]) == 1 then
   in_chunks(ids, 500, function(...)
-    redis.call('HDEL', KEYS[13], ...)
+    redis.call('HDEL', KEYS[10], ...)
   end)
 end
 in_chunks(entries, 500, function(...)
