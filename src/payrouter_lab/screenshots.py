@@ -116,7 +116,7 @@ async def _play(scene: Scene, times: Times) -> range:
     await asyncio.sleep(times.calm_s)
     default.faults = Faults(status=400)
     enough = len(scene.sent) + REFUSED
-    while len(scene.sent) < enough:
+    while len(scene.sent) < enough:  # noqa: ASYNC110 - not worth an event on every payment
         await asyncio.sleep(0.01)
     default.faults = Faults(answer_lost=0.002)
     first = len(scene.sent)
