@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run cluster services test model-check check static format lock wheel bench bench-all flood backlog summary-bench
-.PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling operator-bench states clean
-.PHONY: simulate faults faults-everysec overload bad-input
+.PHONY: bench-cluster bench-cluster-all flood-cluster summary-cluster kill-cluster scaling states clean
+.PHONY: simulate faults faults-everysec overload bad-input screenshots docs
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Deb
 	@$(BIN)/python -m payrouter_lab.cluster.binaries
 
 test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
-	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose
+	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose chromium promtool
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 EXAMPLES ?= 5000
@@ -55,7 +55,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 lock: $(VENV)/.dev ## refresh the locked dependencies from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev --extra docs -o requirements-dev.lock pyproject.toml
 
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps -w dist .
@@ -106,6 +106,7 @@ bad-input: $(VENV)/.dev services ## 100 000 bad requests and schemathesis: at on
 summary-bench: $(VENV)/.dev ## the summary's latency over 5 000 000 payments against 50 000
 	@$(BENCH) summary $(BENCH_ARGS)
 
+.PHONY: operator-bench
 operator-bench: $(VENV)/.dev services ## what an open dashboard, scrapes and logs cost; finding one payment among 10 000 000
 	@$(BENCH) operator $(BENCH_ARGS)
 
@@ -124,8 +125,15 @@ faults: $(VENV)/.dev services ## kill, pause, cut and fill a cluster under load 
 faults-everysec: $(VENV)/.dev services ## measure what a killed Redis loses with appendfsync everysec and a slow disk
 	@$(BIN)/python -m payrouter_lab.faults --appendfsync everysec --slow-fsync 1.5 --only 'kill -9 redis' --minutes 3 --lenient-times $(FAULTS_ARGS)
 
-states: $(BIN)/payrouter ## draw docs/states.md from the transition table
+screenshots: $(VENV)/.dev ## pictures of the operator's page of a router under load, into docs/images (installs Chromium: Debian, as root)
+	@$(BIN)/python -m payrouter_lab.cluster.binaries chromium
+	@$(BIN)/python -m payrouter_lab.screenshots docs/images
+
+states: $(BIN)/payrouter ## draw docs/states.md and docs/states.svg from the transition table
 	$(BIN)/python docs/draw_states.py
 
+docs: $(VENV)/.dev ## build the documentation into site/: open site/index.html, or serve it for the search to work
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean: ## remove the virtual environment and what was built
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,6 @@
-"""Asks the API that this container runs for its health; exit code 0 when it is well.
+"""Asks the server that this container runs for its health; exit code 0 when it is well.
+
+    python -IS healthcheck.py [PAYROUTER_ADMIN_BIND]    the setting that says where it listens; PAYROUTER_BIND otherwise
 
 The CPU for it comes from the API's own ration. So: `python -IS`, and the socket module's core instead of the module,
 which takes longer to import than everything else here: 10 ms instead of 20.
@@ -9,13 +11,14 @@ import os
 import sys
 
 WITHIN_S = 3.0
+_DEFAULTS = {"PAYROUTER_BIND": "127.0.0.1:9999", "PAYROUTER_ADMIN_BIND": "127.0.0.1:8080"}
 _REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 # Everywhere is not a place to connect to.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def connected(bind: str) -> _socket.socket:
-    """Return a connection to where PAYROUTER_BIND says that the API listens."""
+    """Return a connection to where a setting says that the server listens."""
     address: str | tuple[str, int]
     if bind.startswith("unix:"):
         family, address = _socket.AF_UNIX, bind.removeprefix("unix:")
@@ -32,7 +35,8 @@ def connected(bind: str) -> _socket.socket:
 
 def main() -> int:
     """Return the exit code; say what is wrong."""
-    bind = os.environ.get("PAYROUTER_BIND", "127.0.0.1:9999")
+    setting = sys.argv[1] if len(sys.argv) > 1 else "PAYROUTER_BIND"
+    bind = os.environ.get(setting, _DEFAULTS[setting])
     try:
         link = connected(bind)
         link.sendall(_REQUEST)

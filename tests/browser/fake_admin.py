@@ -92,7 +92,9 @@ OVERVIEW: dict[str, Any] = {
 }
 
 
-def letter(number: int, reason: str = "422: the amount is not allowed", pinned: str | None = None) -> dict[str, Any]:
+def letter(
+    number: int, reason: str = "answered 400: the amount is not allowed", pinned: str | None = None
+) -> dict[str, Any]:
     return {
         "correlationId": f"00000000-0000-4000-8000-{number:012d}",
         "amount": "19.90",
@@ -100,6 +102,18 @@ def letter(number: int, reason: str = "422: the amount is not allowed", pinned: 
         "reason": reason,
         "pinnedTo": pinned,
     }
+
+
+NEVER: dict[str, Any] = {
+    "state": "never",
+    "text": "not compared yet",
+    "at": None,
+    "from": None,
+    "to": None,
+    "processors": [],
+    "differences": [],
+    "differencesInAll": 0,
+}
 
 
 @dataclass
@@ -112,7 +126,7 @@ class FakeAdmin:
     payments: dict[str, dict[str, Any]] = field(default_factory=dict)
     letters: list[dict[str, Any]] = field(default_factory=list)
     poison: list[dict[str, str]] = field(default_factory=list)
-    audit: dict[str, Any] = field(default_factory=lambda: {"state": "never", "processors": [], "differences": []})
+    audit: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(NEVER))
     done: list[tuple[str, Any]] = field(default_factory=list)
     away: bool = False
     sessions_end: bool = False
@@ -151,7 +165,8 @@ class FakeAdmin:
     def dead_letters(self, contains: str, limit: int) -> dict[str, Any]:
         found = [one for one in self.letters if contains in one["correlationId"] or contains in one["reason"]]
         return {
-            "count": len(found),
+            "count": len(self.letters),
+            "found": len(found),
             "shown": found[:limit],
             "poison": self.poison[:limit],
             "poisonCount": len(self.poison),
@@ -168,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     admin: FakeAdmin
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:

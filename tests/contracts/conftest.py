@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,7 +39,7 @@ def engine(request: pytest.FixtureRequest) -> Callable[[Path, int], Store]:
 @pytest.fixture
 def store_factory(engine: Callable[[Path, int], Store], tmp_path: Path) -> Callable[..., Store]:
     """Opens an engine in a folder of the test's own."""
-    return lambda limit: engine(tmp_path, limit)
+    return partial(engine, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ class Oracle:
         one = self.counts(holder, failure.intent.delivery)
         if one is None or one.state not in (A, P):
             return
-        one.failures.append(AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail))
+        one.failures.append(AttemptRecord.of(failure))
         one.ends(failure.event)
 
     def retry(self, correlation_ids: Sequence[str] | None) -> int:

@@ -10,11 +10,13 @@ import shutil
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from contracts.clock import SkippingClock
 from contracts.twin import SimulatedEngine
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.memory import MemoryStore
 from payrouter.adapters.memory_coordination import MemoryHealthCalls
+from payrouter.adapters.memory_notices import MemoryNotices
 from payrouter.adapters.postgres.connection import Access
 from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.adapters.postgres.store import PostgresStore
@@ -22,9 +24,11 @@ from payrouter.adapters.redis.connection import RedisLink
 from payrouter.adapters.redis.health_calls import RedisHealthCalls
 from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
+from payrouter.adapters.redis.notices import RedisNotices
 from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.sqlite.health_calls import SqliteHealthCalls
 from payrouter.adapters.sqlite.ledger import SqliteLedger
+from payrouter.adapters.sqlite.notices import SqliteNotices
 from payrouter.adapters.sqlite.queue import SqliteQueue
 from payrouter.adapters.sqlite.rows import ProcessorIds
 from payrouter.adapters.sqlite.store import SqliteStore
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from payrouter.domain.attempt import Delivery
     from payrouter.ports.coordination import HealthCalls
     from payrouter.ports.ledger import Ledger
+    from payrouter.ports.notices import Notices
     from payrouter.ports.queue import PaymentQueue
 
 PROCESSORS = ("default", "fallback")
@@ -52,6 +57,7 @@ class Store(Protocol):
     queue: PaymentQueue
     ledger: Ledger
     health_calls: HealthCalls
+    notices: Notices
 
     async def open(self) -> None:
         """Connect to wherever it is kept."""
@@ -59,6 +65,10 @@ class Store(Protocol):
 
     async def restart(self) -> None:
         """Die without a word and come back."""
+        ...
+
+    async def skip(self, seconds: float) -> None:
+        """Let so much time pass for notices."""
         ...
 
     async def close(self) -> None:
@@ -69,8 +79,10 @@ class Store(Protocol):
 class MemoryEngine:
     """`MemoryStore`: a crash forgets who holds what, and nothing else."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.queue = self.ledger = self._store = MemoryStore(limit=limit)
+    def __init__(self, folder: Path, limit: int, *, notices: bool = True) -> None:
+        self._clock = SkippingClock()
+        self.notices = MemoryNotices(self._clock)
+        self.queue = self.ledger = self._store = MemoryStore(limit=limit, notices=self.notices if notices else None)
         self.health_calls = MemoryHealthCalls(SystemClock().now_us)
 
     async def open(self) -> None:
@@ -79,6 +91,9 @@ class MemoryEngine:
     async def restart(self) -> None:
         self._store.crash()
 
+    async def skip(self, seconds: float) -> None:
+        self._clock.ahead_s += seconds
+
     async def close(self) -> None:
         return
 
@@ -86,7 +101,9 @@ class MemoryEngine:
 class SqliteEngine:
     """The SQLite file. A crash leaves it as it is on disk that very moment, log included."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, *, notices: bool = True) -> None:
+        self._notices = notices
+        self._clock = SkippingClock()
         self.path = folder / "payrouter.db"
         self._limit = limit
         self._lives = 0
@@ -96,8 +113,9 @@ class SqliteEngine:
         self.store = SqliteStore(self.path)
         self.store.linger_s = 0.0
         ids = ProcessorIds(self.store.connection, PROCESSORS)
-        self.queue = SqliteQueue(self.store, ids, limit=self._limit)
-        self.ledger = SqliteLedger(self.store, ids, self.queue)
+        self.queue = SqliteQueue(self.store, ids, limit=self._limit, notices=self._notices)
+        self.ledger = SqliteLedger(self.store, ids, self.queue, notices=self._notices)
+        self.notices = SqliteNotices(self.store, self._clock)
         self.health_calls = SqliteHealthCalls(self.store, SystemClock())
 
     async def open(self) -> None:
@@ -112,6 +130,9 @@ class SqliteEngine:
         self.path = after
         self._open()
 
+    async def skip(self, seconds: float) -> None:
+        self._clock.ahead_s += seconds
+
     async def close(self) -> None:
         self.store.close()
 
@@ -123,7 +144,8 @@ class ClusterEngine:
     postgres_url: ClassVar[str] = ""
     _numbers: ClassVar[count[int]] = count(1)
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, *, notices: bool = True) -> None:
+        self._notices = notices
         self.keys = Keys(f"contract{next(self._numbers)}")
         self._limit = limit
 
@@ -137,7 +159,8 @@ class ClusterEngine:
         self._rows = PostgresStore(Access(self.postgres_url))
         await self._rows.open(5.0)
         self.rows = PostgresLedger(self._rows)
-        self.queue = RedisQueue(self.link, self.keys, self.rows, limit=self._limit)
+        self.queue = RedisQueue(self.link, self.keys, self.rows, limit=self._limit, notices=self._notices)
+        self.notices = RedisNotices(self.link, self.keys)
         await self.queue.join()
         self.ledger = ClusterLedger(self.queue, self.rows)
         lease = RedisLease(self.link, self.keys, f"node{next(self._numbers)}", SystemClock())
@@ -151,6 +174,12 @@ class ClusterEngine:
         await self.link.call("DEL", self.keys.leader)
         await self.close()
         await self._connect()
+
+    async def skip(self, seconds: float) -> None:
+        # Time is Redis' own: what is due comes closer instead.
+        due = self.keys.of_notices[0]
+        for member in await self.link.call("ZRANGE", due, 0, -1):
+            await self.link.call("ZINCRBY", due, -round(seconds * 1_000_000), member)
 
     async def close(self) -> None:
         await self.link.close()
@@ -170,12 +199,14 @@ def contract(test: Callable[[Any], Awaitable[None]]) -> Callable[[Callable[..., 
     return contract_with()(test)
 
 
-def contract_with(*, limit: int = 100_000) -> Callable[..., Callable[[Callable[..., Store]], None]]:
-    """`contract` for a queue in which at most `limit` payments may wait."""
+def contract_with(
+    *, limit: int = 100_000, notices: bool = True
+) -> Callable[..., Callable[[Callable[..., Store]], None]]:
+    """`contract` for a queue in which at most `limit` payments may wait; `notices`: whether it writes them."""
 
     def decorate(test: Callable[[Any], Awaitable[None]]) -> Callable[[Callable[..., Store]], None]:
         def run(store_factory: Callable[..., Store]) -> None:
-            asyncio.run(asyncio.wait_for(_over(store_factory, limit, test), TEST_MAY_TAKE_S))
+            asyncio.run(asyncio.wait_for(_over(store_factory, limit, notices, test), TEST_MAY_TAKE_S))
 
         run.__name__ = test.__name__  # type: ignore[attr-defined]
         return run
@@ -183,8 +214,13 @@ def contract_with(*, limit: int = 100_000) -> Callable[..., Callable[[Callable[.
     return decorate
 
 
-async def _over(factory: Callable[..., Store], limit: int, test: Callable[[Any], Awaitable[None]]) -> None:
-    store = factory(limit=limit)
+async def _over(
+    factory: Callable[..., Store],
+    limit: int,
+    notices: bool,
+    test: Callable[[Any], Awaitable[None]],
+) -> None:
+    store = factory(limit, notices=notices)
     await store.open()
     try:
         await test(store)
@@ -224,7 +260,7 @@ def intent(delivery: Delivery, processor: str = "default", requested_us: int = A
 
 def failed(one: Intent, event: PaymentEvent, detail: str = "answered 500", at_us: int = AT_US + 5) -> FailedAttempt:
     """An attempt that did not charge."""
-    return FailedAttempt(one, event, at_us, detail)
+    return FailedAttempt(one, event, at_us, detail, 4.25)
 
 
 def settlement(one: Intent) -> Settlement:

@@ -243,8 +243,8 @@ async def test_a_settled_payment_s_record_says_everything(store: Store) -> None:
         latency_ms=10.5,
         reason=second.reason,
         failures=(
-            AttemptRecord(AT_US + 5, "default", "refused", "answered 500"),
-            AttemptRecord(AT_US + 15, "fallback", "outcome unknown", "no answer"),
+            AttemptRecord(AT_US + 5, "default", "refused", "answered 500", AT_US, 4.2, second.reason),
+            AttemptRecord(AT_US + 15, "fallback", "outcome unknown", "no answer", AT_US + 10, 4.2, second.reason),
         ),
     )
     assert await store.ledger.find(id_of(1)) == expected

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from contracts.clock import SkippingClock
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.cluster import ClusterLedger
 from payrouter.adapters.redis.health_calls import RedisHealthCalls
 from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
+from payrouter.adapters.redis.notices import RedisNotices
 from payrouter.adapters.redis.queue import RedisQueue
-from payrouter.domain.ledger import PaymentRecord
-from payrouter.domain.payment import PaymentState
 from payrouter_lab.simulation.redis import SimulatedRedis
 from payrouter_lab.simulation.rows import SimulatedRows
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from payrouter.adapters.postgres.ledger import PostgresLedger, SettledRow
     from payrouter.adapters.redis.connection import RedisLink
     from payrouter.adapters.redis.scripts import Script
-    from payrouter.domain.ledger import Totals
+    from payrouter.domain.ledger import PaymentRecord, Totals
     from payrouter.domain.window import Window
 
 KEYS = Keys("twin")
@@ -71,23 +71,7 @@ class TwinRows:
         self._rows.purge()
 
     async def find(self, correlation_id: str) -> PaymentRecord | None:
-        row = self._rows.rows.get(correlation_id)
-        if row is None:
-            return None
-        settlement, intent = row.settlement, row.settlement.intent
-        return PaymentRecord(
-            correlation_id=correlation_id,
-            amount_minor=intent.delivery.amount_minor,
-            accepted_us=intent.delivery.accepted_us,
-            state=PaymentState.SETTLED,
-            attempts=row.attempts,
-            processor=intent.processor,
-            requested_us=intent.requested_us,
-            settled_us=settlement.settled_us,
-            latency_ms=settlement.latency_ms,
-            reason=intent.reason,
-            failures=row.failures,
-        )
+        return self._rows.find(correlation_id)
 
 
 class SimulatedEngine:
@@ -95,14 +79,17 @@ class SimulatedEngine:
 
     _numbers: ClassVar[count[int]] = count(1)
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, *, notices: bool = True) -> None:
         self._limit = limit
-        self.redis = SimulatedRedis(SystemClock().now_us)
+        self._notices = notices
+        self._clock = SkippingClock()
+        self.redis = SimulatedRedis(self._clock.now_us)
         self.rows = TwinRows(SimulatedRows())
 
     async def open(self) -> None:
         link, rows = cast("RedisLink", TwinLink(self.redis)), cast("PostgresLedger", self.rows)
-        self.queue = RedisQueue(link, KEYS, rows, limit=self._limit)
+        self.queue = RedisQueue(link, KEYS, rows, limit=self._limit, notices=self._notices)
+        self.notices = RedisNotices(link, KEYS)
         await self.queue.join()
         self.ledger = ClusterLedger(self.queue, rows)
         lease = RedisLease(link, KEYS, f"node{next(self._numbers)}", SystemClock())
@@ -115,6 +102,9 @@ class SimulatedEngine:
         self.redis.data.dispatchers[self.queue.membership.instance] = 0
         self.redis.data.until_us = 0
         await self.open()
+
+    async def skip(self, seconds: float) -> None:
+        self._clock.ahead_s += seconds
 
     async def close(self) -> None:
         return

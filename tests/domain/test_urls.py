@@ -26,6 +26,8 @@ from payrouter.domain.urls import without_secrets
         ("unix://:secret@/run/redis.sock?db=0", "unix://:***@/run/redis.sock?db=0"),
         ("http://user:secret@host:8080/path", "http://user:***@host:8080/path"),
         ("http://host:8080", "http://host:8080"),
+        ("https://host/hook?token=t0ps&x=1", "https://host/hook?token=***&x=1"),
+        ("https://host/hook?api_key=t0ps&clientSecret=t0ps", "https://host/hook?api_key=***&clientSecret=***"),
         ("", ""),
         ("nonsense", "nonsense"),
     ],

@@ -38,6 +38,7 @@ def clean_environment(**settings: str) -> dict[str, str]:
     # Compiled once for all the processes to come, whatever the machine's habits are.
     compiled = str(Path(tempfile.gettempdir()) / "payrouter-test-pycache")
     ours = {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPYCACHEPREFIX": compiled, "PAYROUTER_ADMIN_BIND": "127.0.0.1:0"}
+    ours["PAYROUTER_LOG_FORMAT"] = "text"
     return kept | ours | settings
 
 

@@ -32,6 +32,7 @@ def test_bad_input_is_refused_charges_nothing_and_leaves_the_router_as_it_was(se
     results.mkdir()
     runs = {
         "one": started(results, "one", "--requests", "5000", "--bursts", "5", "--examples", "20"),
+        "keys": started(results, "keys", "--requests", "2000", "--bursts", "5", "--examples", "10", "--keys"),
         "cluster": started(results, "cluster", "--requests", "1000", "--bursts", "5", "--examples", "5", "--cluster"),
     }
     try:
@@ -41,6 +42,10 @@ def test_bad_input_is_refused_charges_nothing_and_leaves_the_router_as_it_was(se
             if run.poll() is None:
                 os.kill(run.pid, signal.SIGTERM)
                 run.wait(30)
+    # Some had no key, and some came too fast.
+    assert {"401", "429"} <= set(found["keys"]["bytes"]["statuses"])
+    assert not {"401", "429"} & set(found["one"]["bytes"]["statuses"])
+    assert found["keys"]["conformance"]["checks"]["ignored_auth"] > 10
     for figures in found.values():
         assert figures["bytes"]["findings"] == figures["conformance"]["findings"] == []
         # What was sent reached every layer: the parser, the routes, the body, the queue, the processors.

@@ -136,6 +136,11 @@ def test_a_server_that_waits_for_a_stalled_client_for_ever_is_found(monkeypatch)
     assert "although incomplete" in converse(listen, SAMPLES.stalled(1)).wrong
 
 
+def test_a_payment_that_was_waited_for_counts_as_accepted() -> None:
+    waited_for = b"HTTP/1.1 200 OK\r\nPreference-Applied: wait=1\r\nContent-Length: 2\r\n\r\n{}"
+    assert statuses_of(waited_for + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") == [202, 200]
+
+
 # -- the books
 
 

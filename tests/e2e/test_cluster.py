@@ -169,6 +169,24 @@ def test_every_process_and_every_store_may_be_killed_under_load(cluster):
     assert asked_again, "no kill hit a charge: this tested little"
 
 
+def test_who_prefers_to_wait_is_told_of_the_end_that_another_process_brought_about(cluster):
+    salt = next(_salts)
+    for number in range(20):
+        one = payment_id(salt, 0, number)
+        began_s = time.monotonic()
+        status, view = call(cluster.url, "POST", "/payments", {"correlationId": one, "amount": 19.9}, Prefer="wait=5")
+        assert (status, view["correlationId"], view["state"]) == (200, one, "settled")
+        assert time.monotonic() - began_s < 2
+        cluster.accepted.add(one)
+    cluster.behave(failing=True)
+    late = payment_id(salt, 0, 20)
+    cluster.accepted.add(late)
+    body = {"correlationId": late, "amount": 19.9}
+    assert call(cluster.url, "POST", "/payments", body, Prefer="wait=1") == (202, {"message": "payment accepted"})
+    cluster.behave()
+    assert call(cluster.url, "POST", "/payments", body, Prefer="wait=5")[0] in {200, 202}
+
+
 def test_a_dispatcher_paused_for_longer_than_its_heartbeat_counts_charges_nothing_again(cluster):
     async def scenario() -> None:
         paused = cluster.services["dispatcher1"]

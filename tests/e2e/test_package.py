@@ -27,6 +27,7 @@ def test_the_wheel_holds_both_packages_their_data_and_the_command(tmp_path: Path
         "payrouter/py.typed",
         "payrouter/adapters/sqlite/schema.sql",
         "payrouter/adapters/sqlite/upgrade_2.sql",
+        *(f"payrouter/entrypoints/admin/static/{name}" for name in ("index.html", "login.html", "app.css", "app.js")),
         "payrouter_lab/simulator/__main__.py",
         f"{info}/licenses/LICENSE",
     } <= names

@@ -30,11 +30,12 @@ class ApiStandIn:
         self.path = path
         self.manner = "answer"
         self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.connections: set[int] = set()
         self._loop = loop
         self.port = 0
         self._server: HttpServer | None = None
-        self._held: list[Reply] = []
+        self.held: list[Reply] = []
 
     def start(self) -> None:
         self._server, self._other = HttpServer(self._handle), HttpServer(self._handle)
@@ -50,9 +51,9 @@ class ApiStandIn:
 
     def let_go(self) -> None:
         """Answer what hangs."""
-        for reply in self._held:
+        for reply in self.held:
             self._loop.call_soon_threadsafe(reply.send, 202)
-        self._held.clear()
+        self.held.clear()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
@@ -60,12 +61,13 @@ class ApiStandIn:
     def _handle(self, request: Request, reply: Reply) -> None:
         assert self._server is not None
         self.asked.append(f"{request.method.decode()} {request.target.decode()} {request.body[:80].decode()}".strip())
+        self.headers.append({name.decode(): value.decode() for name, value in request.headers})
         self.connections |= {id(one) for one in self._server.connections}
         match self.manner:
             case "cut":
                 reply.abort()
             case "hang":
-                self._held.append(reply)
+                self.held.append(reply)
             case "refuse":
                 reply.send(503, b'{"detail":"mine"}', content_type=b"application/x-mine", headers=((b"X-Own", b"1"),))
             case "well":

@@ -91,6 +91,15 @@ def test_only_what_is_missing_is_installed_and_no_service_is_started(machine: Ma
     assert not machine.policy.exists()
 
 
+def test_what_only_tests_need_is_installed_when_asked_for(machine: Machine) -> None:
+    machine.add_apt(f"{ALL} chromium docker-compose")
+    for name in ALL.split():
+        machine.add(name)
+    assert binaries.ensure(policy=machine.policy) == []
+    assert binaries.ensure(["chromium"], policy=machine.policy) == ["chromium"]
+    assert binaries.path_of("chromium") == str(machine.bin / "chromium")
+
+
 def test_a_policy_that_was_there_stays(machine: Machine) -> None:
     machine.add_apt(ALL)
     machine.policy.write_text("#!/bin/sh\nexit 7\n")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from payrouter.domain.errors import InvalidSettings
 from payrouter.settings import PREFIX, Settings, load_settings
 from payrouter_lab.bench.processes import ChildError
 from payrouter_lab.cluster.binaries import find
@@ -42,10 +43,16 @@ RATIONS = rations(SERVICES)
 @cache
 def understood(*words: str) -> dict[str, Any]:
     """Return what Compose makes of files and profiles, given as its own options."""
+    return compose_config(*words)
+
+
+def compose_config(*words: str, **variables: str) -> dict[str, Any]:
+    """Return the same with variables in the environment."""
     program = find("docker-compose")
     if program is None:
         pytest.skip("docker-compose is not installed")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", PREFIX))}
+    environment |= variables
     done = subprocess.run(
         [program, *words, "config"],
         cwd=DEPLOY,
@@ -67,6 +74,7 @@ def understood(*words: str) -> dict[str, Any]:
     ("words", "services"),
     [
         (("-f", MAIN), CLUSTER),
+        (("--profile", "admin", "-f", MAIN), CLUSTER | {"admin"}),
         (("-f", MAIN, "-f", OVERRIDE), CLUSTER),
         (("--profile", "official", "-f", PROCESSORS), OFFICIAL),
         (("--profile", "simulated", "-f", PROCESSORS), SIMULATED),
@@ -173,6 +181,32 @@ def test_live_reload_adds_the_sources_to_what_is_deployed() -> None:
         assert len(services[name]["volumes"]) == 3
     for source, _, _ in (volume.split(":") for volume in services_of(OVERRIDE)["api1"]["volumes"]):
         assert (DEPLOY / source).exists()
+
+
+# -- the operator's process
+
+
+def test_the_operators_process_starts_only_when_asked_for_and_serves_this_host_alone() -> None:
+    admin = services_of(MAIN)["admin"]
+    assert admin["profiles"] == ["admin"]
+    assert "admin" not in SERVICES
+    assert admin["ports"] == ["127.0.0.1:8080:8080"]
+    assert set(admin["networks"]) == {"backend", "payment-processor"}
+    assert (admin["command"], admin["image"]) == (["admin"], SERVICES["api1"]["image"])
+    assert admin["healthcheck"]["test"][-1] == f"{PREFIX}ADMIN_BIND"
+
+
+def test_the_operators_process_needs_a_token_of_whoever_starts_it(tmp_path: Path) -> None:
+    words = ("--profile", "admin", "-f", MAIN)
+    environment = dict(understood(*words)["services"]["admin"]["environment"])
+    assert environment.pop(f"{PREFIX}ADMIN_TOKEN") is None
+    with pytest.raises(InvalidSettings, match="PAYROUTER_ADMIN_TOKEN"):
+        load_settings(environment, tmp_path)
+    token = "only-for-this-test-0123"
+    given = compose_config(*words, PAYROUTER_ADMIN_TOKEN=token)["services"]["admin"]["environment"]
+    settings = load_settings(given, tmp_path)
+    assert (str(settings.admin_bind), settings.admin_token) == ("0.0.0.0:8080", token)
+    assert settings.clustered
 
 
 # -- the stores, as they are started

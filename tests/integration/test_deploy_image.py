@@ -105,9 +105,9 @@ def test_the_tools_that_build_the_wheel_are_all_taken_from_the_lock() -> None:
 # -- the health check
 
 
-def healthcheck(bind: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-IS", str(DEPLOY / "healthcheck.py")]
-    environment = os.environ | {f"{PREFIX}BIND": bind}
+def healthcheck(bind: str, *settings: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-IS", str(DEPLOY / "healthcheck.py"), *settings]
+    environment = os.environ | {(settings or (f"{PREFIX}BIND",))[0]: bind}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=False)
 
 
@@ -117,7 +117,8 @@ def test_the_health_check_asks_where_the_api_listens(tmp_path: Path) -> None:
         api.manner = "well"
         assert healthcheck(f"unix:{api.path}").returncode == 0
         assert healthcheck(f"0.0.0.0:{api.port}").returncode == 0
-        assert api.asked == ["GET /health"] * 3
+        assert healthcheck(f"127.0.0.1:{api.port}", f"{PREFIX}ADMIN_BIND").returncode == 0
+        assert api.asked == ["GET /health"] * 4
         api.manner = "refuse"
         done = healthcheck(f"unix:{api.path}")
         assert (done.returncode, "503" in done.stderr) == (1, True)

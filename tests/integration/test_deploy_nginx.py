@@ -120,6 +120,66 @@ def test_a_question_is_asked_again_and_any_other_post_is_not(bed: Balanced) -> N
     assert bed.asked.count("POST /other x") == 1
 
 
+KEYS = {
+    "Authorization": "Bearer 0123456789abcdef",
+    "X-API-Key": "0123456789abcdef",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "a=b",
+}
+
+
+@pytest.mark.parametrize("prefer", [{}, {"Prefer": "wait=5"}])
+def test_keys_preferences_and_traces_pass_through_and_nginx_says_who_asks(
+    bed: Balanced, prefer: dict[str, str]
+) -> None:
+    sent = {**KEYS, **prefer, "X-Real-IP": "192.0.2.1"}
+    assert bed.call("POST", "/payments", PAYMENT, sent).status == 202
+    assert bed.asked == [f"POST /payments {PAYMENT.decode()[:80]}"]
+    (got,) = bed.first.headers + bed.second.headers
+    assert {name: got.get(name.lower()) for name in sent} == {**sent, "X-Real-IP": "127.0.0.1"}
+
+
+def test_a_payment_that_waits_is_not_taken_for_one_that_hangs(tmp_path: Path) -> None:
+    with balanced(tmp_path, (HANGS, HANGS_HERE)) as bed:
+        bed.behave("hang")
+        with ThreadPoolExecutor(1) as clients:
+            waiting = clients.submit(bed.call, "POST", "/payments?x=1", PAYMENT, {"Prefer": "respond-async, wait = 5"})
+            time.sleep(2.0)
+            assert bed.asked == [f"POST /payments?x=1 {PAYMENT.decode()[:80]}"]
+            for api in bed.apis:
+                api.let_go()
+            assert waiting.result().status == 202
+
+
+def test_a_payment_that_waits_is_given_to_the_other_api_as_any_other(bed: Balanced) -> None:
+    bed.first.manner = "cut"
+    assert [bed.call("POST", "/payments", PAYMENT, {"Prefer": "wait=1"}).status for _ in range(10)] == [202] * 10
+    bed.second.manner = "cut"
+    refused = bed.call("POST", "/payments", PAYMENT, {"Prefer": "wait=1"})
+    assert (refused.status, refused.headers["content-type"]) == (502, "application/problem+json")
+    assert bed.call("GET", "/payments", headers={"Prefer": "wait=1"}).status == 502
+
+
+def test_a_client_that_waits_no_longer_is_not_waited_for(bed: Balanced) -> None:
+    bed.behave("hang")
+    with socket.create_connection(("127.0.0.1", bed.nginx.port), timeout=5) as client:
+        head = f"POST /payments HTTP/1.1\r\nHost: a\r\nPrefer: wait=9\r\nContent-Length: {len(PAYMENT)}\r\n\r\n"
+        client.sendall(head.encode() + PAYMENT)
+        while not bed.asked:
+            time.sleep(0.01)
+        (held,) = bed.first.held + bed.second.held
+        assert not held.client_gone
+    deadline_s = time.monotonic() + 5
+    while not held.client_gone:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_where_payments_wait_cannot_be_asked_for(bed: Balanced) -> None:
+    assert bed.call("POST", "/payments-waiting", PAYMENT).status == 404
+    assert bed.asked == []
+
+
 def test_a_purge_that_was_sent_is_never_repeated(bed: Balanced) -> None:
     bed.behave("cut")
     answers = [bed.call("POST", "/purge-payments") for _ in range(4)]

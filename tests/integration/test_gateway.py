@@ -6,15 +6,19 @@ import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from integration.raw_http import on_both_loops, read_request, scenario, scripted, until
+from payrouter.adapters.http.books import HttpBooks
 from payrouter.adapters.http.gateway import HttpGateway
 from payrouter.domain.attempt import Charged, Delivery, Intent, Invalid, Outcome, Refusal, Refused, Unknown
 from payrouter.domain.health import HealthReport
 from payrouter.domain.processor import Processor
+from payrouter.domain.window import Window
+from payrouter.ports.books import BooksUnavailable
 from payrouter.ports.gateway import GatewayError
 from payrouter_lab.simulator import ProcessorSimulator, SimulatorOptions
 
@@ -84,6 +88,23 @@ async def test_an_attempt_carries_exactly_id_amount_and_instant(amount_minor, am
     ]
 
 
+@scenario
+async def test_the_client_s_trace_goes_with_the_attempt_as_a_header():
+    requests = []
+
+    async def talk(reader, writer):
+        requests.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    plain = intent()
+    async with scripted(talk) as port, gateway_to(port) as gateway:
+        traced = replace(plain, delivery=replace(plain.delivery, trace=trace))
+        assert await outcome_of(gateway, traced) == Charged()
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    assert head.decode().endswith(f"\r\nContent-Length: {len(body)}\r\ntraceparent: {trace}")
+
+
 @pytest.mark.parametrize(
     ("requested_us", "text"),
     [
@@ -107,6 +128,71 @@ async def test_the_instant_has_all_its_microseconds_and_arrives_as_it_was_fixed(
     async with scripted(talk) as port, gateway_to(port) as gateway:
         await outcome_of(gateway, intent(requested_us=requested_us))
     assert json.loads(requests[0].partition(b"\r\n\r\n")[2])["requestedAt"] == text
+
+
+OWN = (("Authorization", "Bearer processor-key-1"), ("X-Tenant", "ours"))
+
+
+@scenario
+async def test_a_processors_own_headers_go_with_every_request_to_it_and_to_no_other():
+    requests: dict[str, list[bytes]] = {"default": [], "other": []}
+
+    def answering_as(name):
+        async def talk(reader, writer):
+            while True:
+                requests[name].append(await read_request(reader))
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}")
+
+        return talk
+
+    async with scripted(answering_as("default")) as port, scripted(answering_as("other")) as other_port:
+        processors = (
+            Processor("default", f"http://127.0.0.1:{port}/v1", Decimal("0.05"), headers=OWN),
+            Processor("other", f"http://127.0.0.1:{other_port}", Decimal("0.15")),
+        )
+        gateway, books = HttpGateway(processors, attempt_timeout_s=2.0, connections=8), HttpBooks(processors)
+        for name in requests:
+            attempt = Intent(Delivery(ID, 1990, AT_US, receipt=1), name, AT_US, "")
+            await outcome_of(gateway, attempt)
+            assert not await proven(gateway, attempt)
+            with pytest.raises(GatewayError):
+                await gateway.health(name)
+            assert await books.find(name, ID) is None
+            assert await books.page(name, Window(0, 1), None) is None
+            with pytest.raises(BooksUnavailable):
+                await books.totals(name, Window(0, 1))
+        await gateway.close()
+        await books.close()
+    for name, prefix in (("default", "/v1"), ("other", "")):
+        heads = [request.partition(b"\r\n\r\n")[0].decode().split("\r\n") for request in requests[name]]
+        assert [head[0].partition("?")[0] for head in heads] == [
+            f"POST {prefix}/payments HTTP/1.1",
+            f"GET {prefix}/payments/{ID} HTTP/1.1",
+            f"GET {prefix}/payments/service-health HTTP/1.1",
+            f"GET {prefix}/payments/{ID} HTTP/1.1",
+            f"GET {prefix}/admin/payments",
+            f"GET {prefix}/admin/payments-summary",
+        ]
+        for head in heads:
+            own = [line for line in head if line.startswith(("Authorization", "X-Tenant"))]
+            assert own == ([f"{key}: {value}" for key, value in OWN] if name == "default" else [])
+            names = [line.partition(":")[0].lower() for line in head[1:]]
+            assert len(names) == len(set(names))
+
+
+@scenario
+async def test_what_a_processor_is_told_is_in_no_error_and_no_log(caplog):
+    caplog.set_level("DEBUG")
+    one = Processor("default", "http://127.0.0.1:1", Decimal("0.05"), headers=OWN)
+    gateway, books = HttpGateway((one,), attempt_timeout_s=2.0, connections=8), HttpBooks((one,))
+    told = [repr(one), repr(await outcome_of(gateway, intent()))]
+    with pytest.raises(GatewayError) as failed:
+        await gateway.health("default")
+    with pytest.raises(BooksUnavailable) as unread:
+        await books.find("default", ID)
+    await gateway.close()
+    await books.close()
+    assert "processor-key-1" not in " ".join((*told, repr(failed.value), repr(unread.value), caplog.text))
 
 
 @scenario

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from payrouter.domain.errors import InvalidSettings
 from payrouter.domain.processor import Processor
+from payrouter.entrypoints.cli.check import settings_in_words
 from payrouter.settings import Address, Settings, load_settings
 
 TWO = '[{"name":"default","url":"http://a:8001","fee":"0.05"},{"name":"fallback","url":"https://b","fee":0.15}]'
@@ -85,6 +87,175 @@ def test_a_processor_may_have_an_admin_token_and_loses_the_slash_at_the_end_of_i
     assert load(tmp_path, PROCESSORS=text).processors == (
         Processor("a.b-c_1", "http://[::1]:8001/base", Decimal(0), "secret"),
     )
+
+
+def test_a_processor_may_have_headers_that_are_shown_nowhere(tmp_path):
+    (one,) = load(
+        tmp_path, PROCESSORS=processor(headers={"Authorization": f"Bearer {SECRET}", "X-Empty": ""})
+    ).processors
+    assert one.headers == (("Authorization", f"Bearer {SECRET}"), ("X-Empty", ""))
+    assert SECRET not in f"{one!r} {one}"
+
+
+# -- who may do what
+
+SECRET = "0123456789abcdef-t0p"
+DIGEST = sha256(SECRET.encode()).digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", {}),
+        (" , ", {}),
+        (f"shop:{SECRET}", {"shop": DIGEST}),
+        (f" shop:{SECRET} , till:sha256:{DIGEST.hex()},", {"shop": DIGEST, "till": DIGEST}),
+        (f"shop:sha256:{DIGEST.hex().upper()}", {"shop": DIGEST}),
+        # What follows the first colon is the key.
+        (f"shop:{SECRET}:more", {"shop": sha256(f"{SECRET}:more".encode()).digest()}),
+    ],
+)
+def test_api_keys_are_kept_as_digests(tmp_path, text, keys):
+    settings = load(tmp_path, API_KEYS=text)
+    assert {one.name: one.digest for one in settings.api_keys} == keys
+    assert SECRET not in repr(settings)
+    assert DIGEST.hex() not in repr(settings)
+    assert repr(DIGEST) not in repr(settings)
+
+
+def test_api_keys_of_toml_are_a_list(tmp_path):
+    (tmp_path / "payrouter.toml").write_text(f'api_keys = ["shop:{SECRET}", "till:sha256:{DIGEST.hex()}"]\n')
+    assert [(one.name, one.digest) for one in load_settings({}, tmp_path).api_keys] == [
+        ("shop", DIGEST),
+        ("till", DIGEST),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (SECRET, "must be name:key pairs separated by commas (keys are not shown here)"),
+        (f":{SECRET}", "must be name:key pairs separated by commas (keys are not shown here)"),
+        (f"a b:{SECRET}", "must be name:key pairs separated by commas (keys are not shown here)"),
+        (f"shop:{SECRET};till:{SECRET} x", "must be at least 16 printable ASCII characters without spaces"),
+        ("shop:", "must have a key after the colon, unlike shop"),
+        ("shop:t0p", "must be at least 16 printable ASCII characters without spaces, got 3 that are not shown"),
+        (f"shop:{SECRET}\x7f", "must be at least 16 printable ASCII characters"),
+        (f"shop:{SECRET}ä", "must be at least 16 printable ASCII characters"),
+        (f"shop:sha256:{SECRET}", "must have 64 hex digits after sha256:, unlike that of shop"),
+        (f"shop:sha256:{DIGEST.hex()[:-2]}", "must have 64 hex digits after sha256:, unlike that of shop"),
+        (f"shop:{SECRET},shop:{SECRET}2", "must have different names, got shop, shop"),
+    ],
+)
+def test_wrong_api_keys_are_named_without_a_key(tmp_path, text, finding):
+    (found,) = findings(tmp_path, API_KEYS=text)
+    assert found.startswith(f"PAYROUTER_API_KEYS {finding}")
+    assert "t0p" not in found
+    assert DIGEST.hex()[:20] not in found
+
+
+@pytest.mark.parametrize("name", ["ADMIN_TOKEN", "WEBHOOK_SECRET"])
+@pytest.mark.parametrize("text", ["t0p", "t0p 0123456789abcdef", "t0p-0123456789abcdef\n", "t0p-0123456789abcdéf"])
+def test_a_secret_that_is_easily_guessed_or_cannot_be_sent_is_an_error_that_does_not_show_it(tmp_path, name, text):
+    (found,) = findings(tmp_path, **{name: text})
+    assert found.startswith(f"PAYROUTER_{name} must be at least 16 printable ASCII characters without spaces, got ")
+    assert "t0p" not in found
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("127.9.9.9:0", Address("127.9.9.9", 0)),
+        ("[::1]:8080", Address("::1", 8080)),
+        ("localhost:8080", Address("localhost", 8080)),
+        ("unix:/run/admin.sock", Address(path=Path("/run/admin.sock"))),
+        ("off", None),
+        (" OFF ", None),
+    ],
+)
+def test_where_only_this_machine_reaches_the_operators_pages_no_token_is_needed(tmp_path, bind, address):
+    assert load(tmp_path, ADMIN_BIND=bind).admin_bind == address
+
+
+@pytest.mark.parametrize(
+    "bind", ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080", "admin.example:8080", "localhost.evil:80"]
+)
+def test_where_others_reach_them_there_must_be_one(tmp_path, bind):
+    (found,) = findings(tmp_path, ADMIN_BIND=bind)
+    assert found.startswith("PAYROUTER_ADMIN_TOKEN must be set where others can reach the operator's pages, as on ")
+    assert load(tmp_path, ADMIN_BIND=bind, ADMIN_TOKEN=SECRET).admin_token == SECRET
+
+
+def test_toml_turns_the_operators_pages_off_with_a_word_or_false(tmp_path):
+    for value in ('"off"', "false"):
+        (tmp_path / "payrouter.toml").write_text(f"admin_bind = {value}\n")
+        assert load_settings({}, tmp_path).admin_bind is None
+
+
+@pytest.mark.parametrize("bind", ["", "8080", "none", "127.0.0.1:99999"])
+def test_what_is_no_address_for_them_is_named_with_the_word_for_none(tmp_path, bind):
+    assert findings(tmp_path, ADMIN_BIND=bind) == [
+        f"PAYROUTER_ADMIN_BIND must be host:port or unix:/path or off, got {bind!r}"
+    ]
+
+
+def test_webhooks_need_a_secret(tmp_path):
+    url = "https://hooks.example/payrouter"
+    (found,) = findings(tmp_path, WEBHOOK_URL=url)
+    assert found.startswith("PAYROUTER_WEBHOOK_SECRET must be set too: ")
+    settings = load(tmp_path, WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET)
+    assert (settings.webhook_url, settings.webhook_secret) == (url, SECRET)
+    assert load(tmp_path, WEBHOOK_SECRET=SECRET).webhook_url == ""
+    (found,) = findings(tmp_path, WEBHOOK_URL="ftp://user:t0p@hooks.example", WEBHOOK_SECRET=SECRET)
+    assert "t0p" not in found
+
+
+@pytest.mark.parametrize(("text", "per_s"), [("0", 0.0), ("0.5", 0.5), ("1e6", 1_000_000.0)])
+def test_a_rate_is_a_number_of_payments_a_second(tmp_path, text, per_s):
+    assert load(tmp_path, RATE_LIMIT_PER_S=text).rate_limit_per_s == per_s
+
+
+def test_no_secret_is_shown_by_settings_or_by_payrouter_check(tmp_path):
+    processors = json.dumps(
+        [
+            {
+                "name": "default",
+                "url": "https://user:t0p-url@a",
+                "fee": "0.05",
+                "admin_token": "t0p-books",
+                "headers": {"X-Key": "t0p-header"},
+            }
+        ]
+    )
+    settings = load(
+        tmp_path,
+        PROCESSORS=processors,
+        API_KEYS=f"shop:t0p-key-{SECRET},till:sha256:{DIGEST.hex()}",
+        ADMIN_TOKEN=f"t0p-admin-{SECRET}",
+        WEBHOOK_URL="https://me:t0p-hook@hooks.example/in?token=t0p-query",
+        WEBHOOK_SECRET=f"t0p-sign-{SECRET}",
+        REDIS_URL="redis://:t0p-redis@a",
+        POSTGRES_URL="postgresql://me:t0p-postgres@a/b",
+    )
+    words = settings_in_words(settings)
+    assert "t0p" not in json.dumps(words)
+    assert DIGEST.hex()[:16] not in json.dumps(words)
+    assert words["PAYROUTER_API_KEYS"] == "shop ***, till ***"
+    assert words["PAYROUTER_ADMIN_TOKEN"] == words["PAYROUTER_WEBHOOK_SECRET"] == "***"
+    assert words["PAYROUTER_PROCESSORS"] == "default https://user:***@a fee 5 % admin_token *** X-Key ***"
+    assert words["PAYROUTER_WEBHOOK_URL"] == "https://me:***@hooks.example/in?token=***"
+    for hidden in (
+        "t0p-header",
+        "t0p-books",
+        "t0p-admin",
+        "t0p-sign",
+        "t0p-key",
+        "t0p-hook",
+        "t0p-redis",
+        "t0p-postgres",
+    ):
+        assert hidden not in repr(settings)
 
 
 def test_an_address_is_worded_as_it_is_written():
@@ -225,6 +396,21 @@ def processor(**changes: object) -> str:
         (processor(fee="sNaN"), "got 'sNaN' for default"),
         (processor(fee="Infinity"), "got 'Infinity' for default"),
         ('[{"name":"a","url":"http://a","fee":NaN}]', "must be a JSON list like [{"),
+        (processor(headers={"X Key": "t0p"}), "headers of default must be named by letters, digits and dashes"),
+        (processor(headers={"Bearer t0p": "X-Key"}), "headers of default must be named by letters, digits and dashes"),
+        (processor(headers={"": "t0p"}), "headers of default must be named by letters, digits and dashes"),
+        (processor(headers={"X-Key:": "t0p"}), "headers of default must be named by letters, digits and dashes"),
+        *(
+            (processor(headers={name: "t0p"}), f"headers of default must not set {name}, which the router sets itself")
+            for name in ("Content-Length", "HOST", "transfer-encoding", "Accept", "traceparent", "X-Rinha-Token")
+        ),
+        *(
+            (processor(headers={"X-Key": f"t0p{one}"}), "header X-Key of default must be one line of printable ASCII")
+            for one in ("\r\nB: c", "\n", "\0", "é")
+        ),
+        (processor(headers={"X-Key": "t0p", "x-key": "t0p2"}), "headers of default must have different names"),
+        (processor(headers={"X-Key": 1}), "Expected `str`, got `int` - at `$[0].headers[...]`"),
+        (processor(headers=["X-Key: t0p"]), "Expected `object`, got `array` - at `$[0].headers`"),
         (
             processor(admin_token="a\r\nB: c"),
             "admin tokens are one line of printable characters, unlike that of default",
@@ -235,6 +421,7 @@ def test_wrong_processors_are_named_with_what_is_wrong(tmp_path, text, finding):
     (found,) = findings(tmp_path, PROCESSORS=text)
     assert found.startswith("PAYROUTER_PROCESSORS ")
     assert finding in found
+    assert "t0p" not in found
 
 
 @pytest.mark.parametrize(

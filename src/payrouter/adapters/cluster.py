@@ -51,6 +51,15 @@ class ClusterLedger:
 
     async def find(self, correlation_id: str) -> PaymentRecord | None:
         """Return what is known of a payment, settled or not."""
-        unsettled = await self._queue.find(correlation_id)
+        spoilt: ValueError | None = None
+        unsettled: PaymentRecord | None = None
+        try:
+            unsettled = await self._queue.find(correlation_id)
+        except ValueError as error:
+            # A spoilt record stays, and its payment may be settled all the same.
+            spoilt = error
         # Asked second: what leaves Redis is in PostgreSQL already, so it is found in one of them.
-        return await self._rows.find(correlation_id) or unsettled
+        settled = await self._rows.find(correlation_id)
+        if settled is None and spoilt is not None:
+            raise spoilt
+        return settled or unsettled

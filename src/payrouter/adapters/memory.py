@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
-from payrouter.domain.ledger import AttemptRecord, PaymentRecord, Totals
+from payrouter.domain.ledger import KEPT_FAILURES, AttemptRecord, PaymentRecord, Totals
 from payrouter.domain.payment import Payment, PaymentEvent, PaymentState, next_state
 from payrouter.ports.queue import Acceptance, Backlog, DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from payrouter.adapters.memory_notices import MemoryNotices
     from payrouter.domain.ledger import Settlement
     from payrouter.domain.window import Window
 
@@ -31,10 +32,11 @@ class _Row:
 
 
 class MemoryStore:
-    """Every port of the embedded engine over one dict."""
+    """Every port of the embedded engine over one dict. `notices` takes what webhooks are to tell."""
 
-    def __init__(self, *, limit: int = 1_000_000) -> None:
+    def __init__(self, *, limit: int = 1_000_000, notices: MemoryNotices | None = None) -> None:
         self._limit = limit
+        self._notices = notices
         self._rows: dict[str, _Row] = {}
         self._receipts = 0
 
@@ -64,7 +66,14 @@ class MemoryStore:
         self._receipts += 1
         row.receipt = self._receipts
         payment = row.payment
-        return Delivery(payment.correlation_id, payment.amount_minor, payment.accepted_us, row.receipt, row.attempts)
+        return Delivery(
+            payment.correlation_id,
+            payment.amount_minor,
+            payment.accepted_us,
+            row.receipt,
+            row.attempts,
+            payment.trace,
+        )
 
     def _held(self, delivery: Delivery) -> _Row | None:
         row = self._rows.get(delivery.correlation_id)
@@ -99,13 +108,13 @@ class MemoryStore:
             # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
             before = PaymentState.PINNED if row.adopted else row.state
             row.state = next_state(before, failure.event)
-            row.failures.append(
-                AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
-            )
+            row.failures.append(AttemptRecord.of(failure))
             if row.state is not PaymentState.PINNED:
                 row.receipt = 0
                 if before is PaymentState.ATTEMPTING:
                     row.intent = None
+            if row.state is PaymentState.DEAD_LETTER and self._notices is not None:
+                self._notices.note(row.state, row.payment.correlation_id, failure.at_us)
 
     async def orphans(self) -> list[Intent]:
         """Claim every unresolved attempt that nobody holds, oldest first, with fresh receipts."""
@@ -163,6 +172,8 @@ class MemoryStore:
     async def purge(self) -> None:
         """Forget every payment, intent, ledger row and claim."""
         self._rows.clear()
+        if self._notices is not None:
+            self._notices.clear()
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges; False where the payment was settled before or is no longer known."""
@@ -178,7 +189,13 @@ class MemoryStore:
         row.state = next_state(row.state, PaymentEvent.CHARGED)
         row.settlement = settlement
         row.receipt = 0
+        self._note_settled(settlement)
         return True
+
+    def _note_settled(self, settlement: Settlement) -> None:
+        if self._notices is not None:
+            correlation_id = settlement.intent.delivery.correlation_id
+            self._notices.note(PaymentState.SETTLED, correlation_id, settlement.settled_us)
 
     async def settle_waiting(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges of payments that wait and of which no attempt stands."""
@@ -193,6 +210,7 @@ class MemoryStore:
         row.intent, row.settlement = settlement.intent, settlement
         row.attempts += 1
         row.receipt = 0
+        self._note_settled(settlement)
         return True
 
     async def summary(self, window: Window) -> dict[str, Totals]:
@@ -222,5 +240,5 @@ class MemoryStore:
             settled_us=settlement.settled_us if settlement else None,
             latency_ms=settlement.latency_ms if settlement else None,
             reason=intent.reason if intent else None,
-            failures=tuple(row.failures[-20:]),
+            failures=tuple(row.failures[-KEPT_FAILURES:]),
         )

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import msgspec
 
-from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.ledger import KEPT_FAILURES, AttemptRecord
 
-KEPT_FAILURES = 20
 
-_decode = msgspec.json.Decoder(list[tuple[int, str, str, str]]).decode
-_decode_row = msgspec.json.Decoder(tuple[int, str, str, str]).decode
+class _Row(msgspec.Struct, array_like=True):
+    """An `AttemptRecord` as an array: shorter where an earlier version wrote it, which knew less of an attempt."""
+
+    at_us: int
+    processor: str
+    outcome: str
+    detail: str
+    requested_us: int | None = None
+    latency_ms: float | None = None
+    reason: str | None = None
+
+
+_decode = msgspec.json.Decoder(list[_Row]).decode
+_decode_row = msgspec.json.Decoder(_Row).decode
 _encode = msgspec.json.encode
 
 
@@ -24,13 +35,27 @@ def from_blob(blob: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _row(record: AttemptRecord) -> tuple[int, str, str, str]:
-    return record.at_us, record.processor, record.outcome, record.detail
+def _row(record: AttemptRecord) -> _Row:
+    return _Row(
+        record.at_us,
+        record.processor,
+        record.outcome,
+        record.detail,
+        record.requested_us,
+        record.latency_ms,
+        record.reason,
+    )
+
+
+def _record(row: _Row) -> AttemptRecord:
+    return AttemptRecord(
+        row.at_us, row.processor, row.outcome, row.detail, row.requested_us, row.latency_ms, row.reason
+    )
 
 
 def read_failures(text: str | None) -> tuple[AttemptRecord, ...]:
     """Return the kept attempts that did not charge, oldest first."""
-    return tuple(AttemptRecord(*row) for row in _decode(text)) if text else ()
+    return tuple(map(_record, _decode(text))) if text else ()
 
 
 def write_failures(records: tuple[AttemptRecord, ...]) -> str | None:
@@ -52,4 +77,4 @@ def write_failure(record: AttemptRecord) -> bytes:
 
 def read_failure_lines(text: bytes) -> tuple[AttemptRecord, ...]:
     """Return failed attempts from one line of JSON each, oldest first."""
-    return tuple(AttemptRecord(*_decode_row(line)) for line in text.splitlines())
+    return tuple(_record(_decode_row(line)) for line in text.splitlines())

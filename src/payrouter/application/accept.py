@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from payrouter.domain.payment import Payment
     from payrouter.ports.clock import Clock
     from payrouter.ports.events import EventSink
-    from payrouter.ports.queue import PaymentQueue
+    from payrouter.ports.queue import PaymentTaker
 
 
 class Acceptor:
@@ -26,7 +26,7 @@ class Acceptor:
 
     largest_group = 256
 
-    def __init__(self, queue: PaymentQueue, events: EventSink, clock: Clock, on_accepted: Callable[[], None]) -> None:
+    def __init__(self, queue: PaymentTaker, events: EventSink, clock: Clock, on_accepted: Callable[[], None]) -> None:
         self._queue = queue
         self._clock = clock
         self._events = events

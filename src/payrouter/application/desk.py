@@ -89,7 +89,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at one instant (UTC us). `webhooks` is None when there are none; `reason`: why the oldest waits."""
+    """Everything at one instant (UTC us). `webhooks` is None when there are none; `reason`: why the oldest waits.
+
+    `unread`: which of `nodes`, `backlog`, `dead_letters`, `webhooks` and `totals` a store did not tell.
+    """
 
     at_us: int
     nodes: tuple[NodeSnapshot, ...]
@@ -104,6 +107,7 @@ class Overview:
     webhooks: Waiting | None
     books: BooksReport
     problems: tuple[str, ...]
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +163,20 @@ class Desk:
         self._asked_s = now_s
         return await self.look() if rested or self._latest is None else self._latest
 
+    async def glance(self) -> Overview:
+        """Return the last look to a program that needs no sums of the ledger: nobody sums up for it."""
+        return self._latest or await self.look()
+
     async def look(self) -> Overview:
         """Look once."""
-        watched, problems = self._watched, list[str]()
-        nodes = await self._asked(watched.nodes.nodes(), [], problems)
-        backlog = await self._asked(self._backlog(), Waiting(), problems)
-        dead_letters, poison = await self._asked(watched.queue.dead_letter_counts(), (0, 0), problems)
+        watched, unread = self._watched, dict[str, str]()
+        nodes = await self._asked("nodes", watched.nodes.nodes(), [], unread)
+        backlog = await self._asked("backlog", self._backlog(), Waiting(), unread)
+        dead_letters, poison = await self._asked("dead_letters", watched.queue.dead_letter_counts(), (0, 0), unread)
         webhooks = None
         if watched.webhooks is not None:
-            webhooks = Waiting(*await self._asked(watched.webhooks(), (0, None), problems))
-        await self._sum_up(problems)
+            webhooks = Waiting(*await self._asked("webhooks", watched.webhooks(), (0, None), unread))
+        await self._sum_up(unread)
         rates = self._rates(nodes)
         unknown = _unknown(nodes)
         overview = Overview(
@@ -185,32 +193,34 @@ class Desk:
             webhooks=webhooks,
             books=watched.books.report,
             problems=(),
+            unread=frozenset(unread),
         )
-        problems += self._problems(overview)
+        problems = [*unread.values(), *self._problems(overview)]
         overview = replace(overview, problems=tuple(dict.fromkeys(problems)))
         self._latest = overview
         for listener in list(self.listeners):
             listener(overview)
         return overview
 
-    async def _asked(self, asking: Awaitable[T], otherwise: T, problems: list[str]) -> T:
+    async def _asked(self, what: str, asking: Awaitable[T], otherwise: T, unread: dict[str, str]) -> T:
         try:
             return await asking
         except StoreError as error:
-            problems.append(str(error))
+            unread[what] = str(error)
             return otherwise
 
     async def _backlog(self) -> Waiting:
         backlog: Backlog = await self._watched.queue.backlog()
         return Waiting(backlog.waiting, backlog.oldest_us if backlog.waiting else None)
 
-    async def _sum_up(self, problems: list[str]) -> None:
+    async def _sum_up(self, unread: dict[str, str]) -> None:
         now_s = self._clock.monotonic_s()
         looked_at = self.listeners or now_s - self._asked_s < TOTALS_EVERY_S
         if now_s - self._totals_s < (LOOK_EVERY_S if looked_at else TOTALS_EVERY_S):
             return
         self._totals_s = now_s
-        self._totals = await self._asked(self._watched.ledger.summary(Window()), self._totals, problems)
+        summary = self._watched.ledger.summary(Window())
+        self._totals = await self._asked("totals", summary, self._totals, unread)
 
     # -- figures
 
@@ -257,7 +267,7 @@ class Desk:
     def _problems(self, seen: Overview) -> list[str]:
         problems = []
         dispatchers = [node for node in seen.nodes if node.processors]
-        if self._watched.dispatched_elsewhere:
+        if self._watched.dispatched_elsewhere and "nodes" not in seen.unread:
             if not dispatchers:
                 problems.append("no dispatcher tells of itself: payments are accepted and wait; start one")
             elif not any(node.leads for node in seen.nodes):

@@ -357,6 +357,6 @@ class Dispatcher:
             self._pins.add(intent)
 
     def _fail(self, intent: Intent, event: PaymentEvent, detail: str, latency_ms: float) -> None:
-        self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail))
+        self._recorder.fail(FailedAttempt(intent, event, self._clock.now_us(), detail, latency_ms))
         correlation_id = intent.delivery.correlation_id
         self._events.publish(AttemptFailed(correlation_id, intent.processor, event.value, detail, latency_ms))

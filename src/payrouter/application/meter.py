@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from payrouter.domain.events import (
     AttemptFailed,
+    BooksCompared,
     Event,
     HealthCallFailed,
     LeadershipChanged,
@@ -19,8 +20,12 @@ from payrouter.domain.events import (
     ProcessorPaused,
     Purged,
     Recovered,
+    RequestRefused,
     StandingChanged,
     StoreFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhooksGivenUp,
 )
 from payrouter.domain.metrics import BY_NAME
 from payrouter.domain.money import fee_minor
@@ -66,7 +71,7 @@ class Meter:
         self._settle = self._histogram("settle_seconds")
         self.leading = False
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:  # noqa: PLR0912 - the table it reads as
         """Count one fact."""
         match event:
             case PaymentsAccepted():
@@ -83,9 +88,17 @@ class Meter:
                 self.count("health_call_failures_total", processor)
             case StoreFailed(doing, _):
                 self.count("store_failures_total", doing)
+            case RequestRefused(reason, _):
+                self.count("http_refused_total", reason)
             case LeadershipChanged(_, leading):
                 self.leading = leading
-            case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
+            case WebhookDelivered():
+                self.count("webhooks_total", "delivered")
+            case WebhookFailed():
+                self.count("webhooks_total", "failed")
+            case WebhooksGivenUp(count):
+                self.count("webhooks_total", "given-up", add=count)
+            case StandingChanged() | Recovered() | Purged() | ProcessorPaused() | BooksCompared():
                 pass
             case _:
                 assert_never(event)

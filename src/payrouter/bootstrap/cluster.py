@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.cluster import ClusterLedger
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.postgres.connection import Access
 from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.adapters.postgres.store import PostgresStore
@@ -19,6 +20,7 @@ from payrouter.adapters.redis.keys import Keys
 from payrouter.adapters.redis.lease import RedisLease
 from payrouter.adapters.redis.news import RedisNewsBoard
 from payrouter.adapters.redis.nodes import RedisNodes
+from payrouter.adapters.redis.notices import RedisNotices
 from payrouter.adapters.redis.queue import RedisQueue
 from payrouter.adapters.redis.server import require_durable
 from payrouter.adapters.redis.subscription import Subscription
@@ -57,7 +59,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
         stack.push_async_callback(link.close)
         await link.open(OPEN_WITHIN_S)
         promises = await require_durable(link, allow_unsafe=settings.allow_unsafe_stores)
-        _log.info("%s", promises.in_words())
+        _log.info("%s", promises.in_words(), extra=fact("store_promises"))
         access = Access(settings.postgres_url, name=f"payrouter-{role}", trust_settings=settings.allow_unsafe_stores)
         store = PostgresStore(access)
         stack.push_async_callback(store.close)
@@ -83,7 +85,8 @@ async def engine_over(
 ) -> AsyncIterator[Engine]:
     """Put the engine together. `node` names this process and nobody else, ever."""
     link, rows, keys = stores.link, stores.rows, Keys(settings.redis_prefix)
-    queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled)
+    told = bool(settings.webhook_url)
+    queue = RedisQueue(link, keys, rows, limit=settings.queue_limit, remember=settings.remember_settled, notices=told)
     lease = RedisLease(link, keys, node, clock)
     news = RedisNewsBoard(link, stores.subscription, keys, lease, clock)
     async with AsyncExitStack() as stack:
@@ -103,4 +106,5 @@ async def engine_over(
             pause=news.post_pause,
             coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,
             tell_purge=news.post_purge,
+            notices=RedisNotices(link, keys) if told else None,
         )

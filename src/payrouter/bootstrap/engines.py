@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from payrouter.application.dispatch import Pace
     from payrouter.ports.coordination import HealthCalls, Lease, NewsBoard
     from payrouter.ports.ledger import Ledger
+    from payrouter.ports.notices import Notices
     from payrouter.ports.observation import NodeBoard
     from payrouter.ports.queue import PaymentQueue
     from payrouter.settings import Settings
@@ -46,6 +47,8 @@ class Engine:
     `nodes`: where processes tell of themselves. `pause`: write down, or tell, that an operator paused a processor or
     let it go on; `paused` at the start.
 
+    `notices` is what webhooks are still to tell, None where nobody is told.
+
     `coordination` is how several dispatchers agree, `tell_purge` how they learn of a purge; None where there is only
     one, which then has to be told of a pause itself.
     """
@@ -61,6 +64,7 @@ class Engine:
     paused: frozenset[str] = frozenset()
     coordination: Coordination | None = None
     tell_purge: Callable[[], Coroutine[Any, Any, None]] | None = None
+    notices: Notices | None = None
 
 
 @asynccontextmanager

@@ -78,7 +78,8 @@ class ClusterInstallation:
                 await store.open(OPEN_WITHIN_S)
                 rows = PostgresLedger(store)
                 remember = settings.remember_settled
-                queue = RedisQueue(link, self._keys, rows, limit=settings.queue_limit, remember=remember)
+                told = bool(settings.webhook_url)
+                queue = RedisQueue(link, self._keys, rows, limit=settings.queue_limit, remember=remember, notices=told)
                 yield ClusterLedger(queue, rows)
             finally:
                 await store.close()

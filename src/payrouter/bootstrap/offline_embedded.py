@@ -27,6 +27,7 @@ class EmbeddedInstallation:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.data
+        self._notices = bool(settings.webhook_url)
         self.where = str(settings.data)
 
     @asynccontextmanager
@@ -38,7 +39,7 @@ class EmbeddedInstallation:
     @asynccontextmanager
     async def charges(self) -> AsyncIterator[ChargeWriter]:
         """Give what writes proven charges into the file, beside a router that has it or alone."""
-        yield SqliteRepairs(self._path)
+        yield SqliteRepairs(self._path, notices=self._notices)
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals of settled payments by processor; those without any are left out."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.event_log import EventLog
 from payrouter.application.audit import Books
 from payrouter.application.books_watch import BooksWatch
 from payrouter.application.desk import Desk, Watched
@@ -42,8 +43,13 @@ async def operations(
 ) -> AsyncIterator[Operations]:
     """Look at an installation through an open engine, for as long as somebody may want to see it."""
     clock = SystemClock()
-    books = BooksWatch(partial(_both_books, settings), clock, every_s=settings.audit_every_s)
-    watched = Watched(engine.nodes, engine.queue, engine.ledger, books, settings.processors, dispatched_elsewhere)
+    books = BooksWatch(
+        partial(_both_books, settings), clock, EventLog(clock.monotonic_s), every_s=settings.audit_every_s
+    )
+    webhooks = engine.notices.waiting if engine.notices is not None else None
+    watched = Watched(
+        engine.nodes, engine.queue, engine.ledger, books, settings.processors, dispatched_elsewhere, webhooks
+    )
     desk = Desk(watched, clock)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one()) for one in (desk.run, books.run)]

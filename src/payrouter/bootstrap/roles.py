@@ -21,6 +21,7 @@ from payrouter.application.meter import Fanout, Meter
 from payrouter.application.news import HintTeller, NewsReader
 from payrouter.application.reporter import Identity, Reporter, Usage
 from payrouter.bootstrap.engines import Coordination, Engine, opened_engine
+from payrouter.bootstrap.tracing import traced
 from payrouter.domain.board import ProcessorBoard
 from payrouter.domain.errors import InvalidSettings
 from payrouter.domain.events import ProcessorPaused, Purged
@@ -31,7 +32,9 @@ from payrouter.domain.routing import LatencyRatio, LeastCost
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
+    from payrouter.application.webhooks import Telling, Webhooks
     from payrouter.domain.ledger import PaymentRecord, Totals
+    from payrouter.domain.notice import Notice
     from payrouter.domain.processor import Processor
     from payrouter.domain.routing import Policy
     from payrouter.domain.window import Window
@@ -39,8 +42,14 @@ if TYPE_CHECKING:
     from payrouter.ports.events import EventSink
     from payrouter.ports.gateway import ProcessorGateway
     from payrouter.ports.ledger import Ledger
-    from payrouter.ports.queue import PaymentQueue
+    from payrouter.ports.queue import PaymentQueue, PaymentTaker
     from payrouter.settings import Settings
+
+    BodyOf = Callable[[Notice, PaymentRecord, tuple[Processor, ...]], bytes]
+    """How a webhook reads."""
+
+WEBHOOKS_FINISH_WITHIN_S = 1.0
+"""At a stop: how long webhooks under way may take. Those that take longer are told again after the start."""
 
 FLUSH_WITHIN_S = 0.5
 """How long a reader waits for the latest answers to be durable; with the store away it reads what is there."""
@@ -135,23 +144,37 @@ def policy_of(settings: Settings) -> Policy:
 
 
 @asynccontextmanager
-async def running_router(settings: Settings, events: EventSink) -> AsyncIterator[Router]:
+async def running_router(
+    settings: Settings, events: EventSink, *, body_of: BodyOf | None = None
+) -> AsyncIterator[Router]:
     """Run a whole router in this process; at the end let what is in flight finish, within the stop bound.
+
+    `body_of` is how a webhook reads: needed where the settings name a receiver.
 
     Raises:
         StoreError: if the engine cannot be used.
     """
     async with AsyncExitStack() as stack:
         meter = Meter(settings.processors)
-        events = Fanout(events, meter)
+        spans = await stack.enter_async_context(traced(settings, "router", SystemClock()))
+        events = spans.events(Fanout(events, meter))
         engine = await stack.enter_async_context(opened_engine(settings, dispatches=True))
         # Alone it makes the health calls; among others the lease decides.
         meter.leading = engine.coordination is None
         running = await stack.enter_async_context(
-            dispatching(settings, events, engine, SystemClock(), http_gateway(settings))
+            dispatching(
+                settings,
+                events,
+                engine,
+                SystemClock(),
+                spans.gateway(http_gateway(settings)),
+                telling_of(settings, body_of),
+            )
         )
         await stack.enter_async_context(telling("router", meter, engine, running.dispatcher))
-        acceptor = await stack.enter_async_context(accepting(engine, events, SystemClock(), running.dispatcher.wake))
+        acceptor = await stack.enter_async_context(
+            accepting(spans.queue(engine.queue), events, SystemClock(), running.dispatcher.wake)
+        )
         yield Router(
             settings.processors, settings.queue_limit, SystemClock(), events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine, running.dispatcher, running.boards,
@@ -170,17 +193,20 @@ async def running_intake(settings: Settings, events: EventSink) -> AsyncIterator
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "api", SystemClock()) as spans,
         opened_engine(settings, dispatches=False) as engine,
         telling("api", meter, engine),
-        intake(settings, events, engine, SystemClock()) as running,
+        intake(settings, events, engine, SystemClock(), spans.queue(engine.queue)) as running,
     ):
         yield running
 
 
 @asynccontextmanager
-async def intake(settings: Settings, events: EventSink, engine: Engine, clock: Clock) -> AsyncIterator[Intake]:
-    """Accept payments into an engine that dispatchers elsewhere work on."""
-    async with accepting(engine, events, clock, _nobody) as acceptor:
+async def intake(
+    settings: Settings, events: EventSink, engine: Engine, clock: Clock, taker: PaymentTaker | None = None
+) -> AsyncIterator[Intake]:
+    """Accept payments into an engine that dispatchers elsewhere work on; `taker`: its queue, unless given."""
+    async with accepting(taker or engine.queue, events, clock, _nobody) as acceptor:
         yield Intake(
             settings.processors, settings.queue_limit, clock, events, engine.queue, engine.ledger, acceptor,
             engine.where, engine.tell_purge, engine,
@@ -188,8 +214,12 @@ async def intake(settings: Settings, events: EventSink, engine: Engine, clock: C
 
 
 @asynccontextmanager
-async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIterator[Dispatching]:
+async def running_dispatcher(
+    settings: Settings, events: EventSink, *, body_of: BodyOf | None = None
+) -> AsyncIterator[Dispatching]:
     """Hand payments to processors; at the end let what is in flight finish, within the stop bound.
+
+    `body_of` is how a webhook reads: needed where the settings name a receiver.
 
     Raises:
         InvalidSettings: on the embedded engine, which is one process.
@@ -199,8 +229,16 @@ async def running_dispatcher(settings: Settings, events: EventSink) -> AsyncIter
     meter = Meter(settings.processors)
     events = Fanout(events, meter)
     async with (
+        traced(settings, "dispatcher", SystemClock()) as spans,
         opened_engine(settings, dispatches=True) as engine,
-        dispatching(settings, events, engine, SystemClock(), http_gateway(settings)) as running,
+        dispatching(
+            settings,
+            spans.events(events),
+            engine,
+            SystemClock(),
+            spans.gateway(http_gateway(settings)),
+            telling_of(settings, body_of),
+        ) as running,
         telling("dispatcher", meter, engine, running.dispatcher),
     ):
         yield running
@@ -246,12 +284,34 @@ def connections_per_processor(settings: Settings) -> int:
     return settings.max_in_flight + 16
 
 
+def telling_of(settings: Settings, body_of: BodyOf | None) -> Telling | None:
+    """Return whom the settings say to tell of settled payments and dead letters; None for nobody.
+
+    Raises:
+        ValueError: if somebody is to be told and `body_of` is missing, or the secret cannot be a key.
+    """
+    if not settings.webhook_url:
+        return None
+    if body_of is None:
+        raise ValueError("webhooks need a body_of: how one reads")
+    # Imported only where they are used: most installations tell nobody, and have little memory.
+    from payrouter.adapters.http.receiver import HttpReceiver  # noqa: PLC0415
+    from payrouter.application.webhooks import MOST_AT_ONCE, Telling, signing_key  # noqa: PLC0415
+
+    return Telling(
+        HttpReceiver(settings.webhook_url, connections=MOST_AT_ONCE),
+        lambda notice, record: body_of(notice, record, settings.processors),
+        signing_key(settings.webhook_secret),
+        settings.queue_limit,
+    )
+
+
 @asynccontextmanager
 async def accepting(
-    engine: Engine, events: EventSink, clock: Clock, wake: Callable[[], None]
+    queue: PaymentTaker, events: EventSink, clock: Clock, wake: Callable[[], None]
 ) -> AsyncIterator[Acceptor]:
-    """Accept payments into an engine; `wake` is called when something new came."""
-    acceptor = Acceptor(engine.queue, events, clock, wake)
+    """Accept payments into a queue; `wake` is called when something new came."""
+    acceptor = Acceptor(queue, events, clock, wake)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(acceptor.run())
         yield acceptor
@@ -286,10 +346,18 @@ def _in_step(  # noqa: PLR0913, PLR0917 - what is kept in step
 
 
 @asynccontextmanager
-async def dispatching(
-    settings: Settings, events: EventSink, engine: Engine, clock: Clock, gateway: ProcessorGateway
+async def dispatching(  # noqa: PLR0913, PLR0917 - what is put together
+    settings: Settings,
+    events: EventSink,
+    engine: Engine,
+    clock: Clock,
+    gateway: ProcessorGateway,
+    telling: Telling | None = None,
 ) -> AsyncIterator[Dispatching]:
-    """Dispatch what is in an engine; at the end let what is in flight finish, within the stop bound."""
+    """Dispatch what is in an engine; at the end let what is in flight finish, within the stop bound.
+
+    `telling`: who is told of what becomes of payments, by an engine that writes notices.
+    """
     boards = {
         one.name: ProcessorBoard(
             one, latency_ceiling_ms=settings.latency_ceiling_ms, limiter=Limiter(most=settings.max_in_flight)
@@ -311,12 +379,27 @@ async def dispatching(
             gateway, engine.health_calls, clock, events, dispatcher.wake, post=together.news.post_report
         )
         work += [teller.run, *_in_step(together, dispatcher, boards, poller, clock, events)]
+    webhooks = _webhooks(engine, telling, clock, events)
+    if webhooks is not None:
+        work.append(webhooks.run)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one()) for one in work]
             yield Dispatching(dispatcher, boards, engine.queue, engine.where)
             await dispatcher.drain(settings.stop_timeout_s)
+            if webhooks is not None:
+                await webhooks.drain(min(WEBHOOKS_FINISH_WITHIN_S, settings.stop_timeout_s))
             for task in running:
                 task.cancel()
     finally:
         await gateway.close()
+        if telling is not None:
+            await telling.receiver.close()
+
+
+def _webhooks(engine: Engine, telling: Telling | None, clock: Clock, events: EventSink) -> Webhooks | None:
+    if engine.notices is None or telling is None:
+        return None
+    from payrouter.application.webhooks import Webhooks  # noqa: PLC0415 - see telling_of
+
+    return Webhooks(engine.notices, engine.ledger, telling, clock, events)

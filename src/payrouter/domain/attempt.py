@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Delivery:
     """A payment claimed from the queue. Only the holder of the newest `receipt` may act on it.
 
-    `attempts` counts the attempts made so far.
+    `attempts` counts the attempts made so far. `trace`: the client's `traceparent`, "" when there is none.
     """
 
     correlation_id: str
@@ -25,6 +25,7 @@ class Delivery:
     accepted_us: int
     receipt: int
     attempts: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """An attempt that did not charge: what it means for the payment, when (UTC microseconds), and what was said."""
+    """An attempt that did not charge: what it means for the payment, when (UTC microseconds), and what was said.
+
+    `latency_ms`: how long it took to say so.
+    """
 
     intent: Intent
     event: PaymentEvent
     at_us: int
     detail: str
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

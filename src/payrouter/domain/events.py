@@ -113,6 +113,51 @@ class ProcessorPaused:
     paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+
+    `client` is the name of its API key, or the address it came from.
+    """
+
+    reason: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivered:
+    """The receiver has taken a webhook; `event` is its type."""
+
+    correlation_id: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFailed:
+    """The receiver did not take a webhook; it is told again later."""
+
+    correlation_id: str
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksGivenUp:
+    """Webhooks that nobody will be told of any more."""
+
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BooksCompared:
+    """The audit in the background came to another result: `agree`, `differ` or `unavailable`."""
+
+    state: str
+    differences: int
+    detail: str
+
+
 Event = (
     PaymentsAccepted
     | PaymentsSettled
@@ -125,4 +170,9 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
+    | BooksCompared
+    | RequestRefused
+    | WebhookDelivered
+    | WebhookFailed
+    | WebhooksGivenUp
 )

@@ -58,7 +58,7 @@ CATALOGUE = (
     _counter("dead_letters_total", "Payments that went to the dead letters.", "processor"),
     _counter("health_call_failures_total", "Health calls without a report.", "processor"),
     _counter("store_failures_total", "Times a store could not do something, which is then tried again.", "doing"),
-    _counter("webhooks_total", "Webhooks sent, by result.", "result"),
+    _counter("webhooks_total", "Webhooks by result: delivered, failed (to be tried again), given-up.", "result"),
     _counter("http_refused_total", "Requests of the public API refused before anything else.", "reason"),
     Metric(
         "accept_seconds",

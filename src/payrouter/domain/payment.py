@@ -13,11 +13,15 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What a client asked for. `correlation_id` is a UUID in lower case; `accepted_us` is UTC microseconds."""
+    """What a client asked for. `correlation_id` is a UUID in lower case; `accepted_us` is UTC microseconds.
+
+    `trace`: the client's `traceparent` (`trace.parse_traceparent`), "" when it sent none.
+    """
 
     correlation_id: str
     amount_minor: int
     accepted_us: int
+    trace: str = ""
 
 
 def parse_correlation_id(text: str) -> str:

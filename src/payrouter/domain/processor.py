@@ -19,7 +19,7 @@ class Processor:
     name: str
     url: str
     fee: Decimal
-    admin_token: str = "123"  # noqa: S105 - the processors' documented initial token
+    admin_token: str = field(default="123", repr=False)  # the processors' documented initial token
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property

@@ -6,7 +6,7 @@ import re
 
 HIDDEN = "***"
 
-_SECRET_OPTION = re.compile(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*")
+_SECRET_OPTION = re.compile(r"(?i)([?&][^=&]*(?:pass|token|secret|key)[^=&]*=)[^&]*")
 
 
 def without_secrets(url: str) -> str:

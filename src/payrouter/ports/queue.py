@@ -44,6 +44,18 @@ class Backlog:
     oldest_us: int | None
 
 
+class PaymentTaker(Protocol):
+    """Accepting, as far as those who hand payments in need it."""
+
+    async def accept(self, payments: Sequence[Payment]) -> list[Acceptance]:
+        """Make payments durable; one answer per payment, in order.
+
+        Raises:
+            StoreUnavailable: if none of them is.
+        """
+        ...
+
+
 class PaymentQueue(Protocol):
     """Every method that changes something returns only once it is durable, or raises `StoreUnavailable`.
 

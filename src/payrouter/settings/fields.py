@@ -87,8 +87,8 @@ class Settings:
     queue_limit: int = 10_000_000
     stop_timeout_s: float = 5.0
     allow_purge: bool = False
-    redis_url: str = ""
-    postgres_url: str = ""
+    redis_url: str = field(default="", repr=False)
+    postgres_url: str = field(default="", repr=False)
     redis_prefix: str = "payrouter"
     remember_settled: int = 1_000_000
     poll_s: float = 0.02
@@ -98,7 +98,7 @@ class Settings:
     admin_token: str = field(default="", repr=False)
     api_keys: tuple[ApiKey, ...] = ()
     rate_limit_per_s: float = 0.0
-    webhook_url: str = ""
+    webhook_url: str = field(default="", repr=False)
     webhook_secret: str = field(default="", repr=False)
     audit_every_s: float = 60.0
     log_level: str = "info"

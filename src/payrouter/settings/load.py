@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "admin_token": values.secret,
     "api_keys": values.api_keys,
     "rate_limit_per_s": values.number(0, 1_000_000),
-    "webhook_url": values.url("http", "https"),
+    "webhook_url": values.http_url,
     "webhook_secret": values.secret,
     "audit_every_s": values.number(0, 86_400),
     "log_level": values.one_of("debug", "info", "warning", "error"),
@@ -99,7 +100,23 @@ def _together(settings: Settings) -> list[str]:
         findings.append(
             f"{PREFIX}WEBHOOK_SECRET must be set too: whoever gets webhooks must be able to tell that they are ours"
         )
+    findings += _webhook_secret(settings.webhook_secret)
     return findings
+
+
+def _webhook_secret(secret: str) -> list[str]:
+    if not secret.startswith("whsec_"):
+        return []
+    try:
+        key = a2b_base64(secret.removeprefix("whsec_"), strict_mode=True)
+    except ValueError:
+        key = b""
+    if len(key) >= values.LEAST_SECRET:
+        return []
+    return [
+        f"{PREFIX}WEBHOOK_SECRET must have base64 of {values.LEAST_SECRET} bytes or more after whsec_; "
+        "it is not shown; `echo whsec_$(openssl rand -base64 24)` makes one"
+    ]
 
 
 # Imports inside functions: most processes have neither file nor a wrong name, and little memory.

@@ -61,8 +61,8 @@ def _processor(item: _ProcessorItem) -> Processor:
 
 # What the client itself says about a request; given twice it would mean two things.
 _OURS = frozenset(
-    ("connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "traceparent", "tracestate",
-     "trailer", "transfer-encoding", "upgrade", "x-rinha-token")
+    ("accept", "connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "traceparent",
+     "tracestate", "trailer", "transfer-encoding", "upgrade", "x-rinha-token")
 )  # fmt: skip
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -70,11 +70,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 def _headers(item: _ProcessorItem) -> tuple[tuple[str, str], ...]:
     for header, value in item.headers.items():
         if _TOKEN.fullmatch(header) is None:
-            raise ValueError(f"headers of {item.name} must be named by letters, digits and dashes, got {header!r}")
+            # It may be the value, in the place of the name: not shown.
+            raise ValueError(f"headers of {item.name} must be named by letters, digits and dashes")
         if header.lower() in _OURS:
             raise ValueError(f"headers of {item.name} must not set {header}, which the router sets itself")
         if not value.isascii() or not value.isprintable():
             raise ValueError(f"header {header} of {item.name} must be one line of printable ASCII characters")
+    if len({header.lower() for header in item.headers}) < len(item.headers):
+        raise ValueError(f"headers of {item.name} must have different names; small letters and capitals are the same")
     return tuple(item.headers.items())
 
 

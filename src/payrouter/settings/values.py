@@ -7,6 +7,7 @@ import re
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from payrouter.domain.urls import HIDDEN, without_secrets
 from payrouter.settings.fields import Address, ApiKey
@@ -118,6 +119,20 @@ def url(*schemes: str) -> Callable[[Any], str]:
         return text
 
     return parse
+
+
+def http_url(value: Any) -> str:
+    """Return where requests are sent, empty for nowhere; raise `ValueError` for what no request can be sent to."""
+    text = url("http", "https")(value)
+    if text:
+        try:
+            parts = urlsplit(text)
+            sound = bool(parts.hostname) and parts.port != 0 and not parts.fragment
+        except ValueError:
+            sound = False
+        if not sound or not text.isascii():
+            raise ValueError(f"must look like https://host/path, in ASCII, got {without_secrets(text)!r}")
+    return text
 
 
 def name(value: Any) -> str:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from payrouter_lab.badinput.conformance import ConformanceFigures, check_conformance
 from payrouter_lab.badinput.fuzz import Fuzzer, FuzzFigures
+from payrouter_lab.badinput.good import KEY
 from payrouter_lab.badinput.tables import conformance_table, families_table, memory_table
 from payrouter_lab.badinput.talk import SILENCE_S
 from payrouter_lab.bench.bed import FEES, PAYROUTER, RESULTS, Contender, started_bed, work_directory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from payrouter_lab.bench.bed import Bed
 
 WARM_WITHIN_S = 300.0
+GUARDED = {"PAYROUTER_API_KEYS": f"lab:{KEY}", "PAYROUTER_RATE_LIMIT_PER_S": "30"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 # A column per status: narrower, the tables could not be read.
@@ -55,6 +57,10 @@ def run(  # noqa: PLR0913 - one parameter per option
     cluster: Annotated[
         bool, typer.Option("--cluster", help="a whole cluster behind nginx instead of one process")
     ] = False,
+    keys: Annotated[
+        bool,
+        typer.Option("--keys", help="a router with an API key and a rate limit, which much of it has to pass first"),
+    ] = False,
     keep: Annotated[Path | None, typer.Option(help="keep logs, data and reports in this directory")] = None,
     directory: Annotated[Path, typer.Option("--dir", help="where the run keeps its files meanwhile")] = RESULTS,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
@@ -62,13 +68,21 @@ def run(  # noqa: PLR0913 - one parameter per option
     """Send bad bytes and generated calls to a running router; count what came of them, and compare the books."""
     shape = Shape(limited=False) if cluster else None
     # A purge in the middle would empty the books that are compared at the end.
-    contender = Contender(PAYROUTER, shape=shape, settings={"PAYROUTER_ALLOW_PURGE": "false"})
+    contender = Contender(
+        PAYROUTER, shape=shape, settings={"PAYROUTER_ALLOW_PURGE": "false", **(GUARDED if keys else {})}
+    )
+    if keys and warm_up:
+        raise typer.BadParameter(
+            "good payments to warm up have no key; with --keys there must be none", param_hint="--warm-up"
+        )
     fuzzed: FuzzFigures | None = None
     conformed: ConformanceFigures | None = None
     with (
         work_directory("badinput", keep=keep, parent=directory, measured=False) as work,
         started_bed(contender, work, FEES, prepare=lambda _bed: None) as bed,
     ):
+        if keys:
+            bed.target.send_with(X_API_Key=KEY)
         if warm_up:
             console.print(f"[bold]{warm_up} good payments[/], to warm up")
             _warm_up(bed, warm_up)
@@ -80,7 +94,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             fuzzed = fuzzer.run(console.print)
         if examples:
             console.print(f"[bold]schemathesis[/], {examples} examples, seed {seed}")
-            conformed = check_conformance(bed, examples=examples, seed=seed)
+            conformed = check_conformance(bed, examples=examples, seed=seed, key=KEY if keys else "")
     if fuzzed is not None:
         console.print(families_table(fuzzed))
         console.print(memory_table(fuzzed))

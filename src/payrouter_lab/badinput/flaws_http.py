@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from payrouter_lab.badinput.good import BODY_LIMIT, HEAD_LIMIT, JSON, GoodPayment, chunk, chunked, post
+from payrouter_lab.badinput.good import BODY_LIMIT, HEAD_LIMIT, JSON, USUAL, GoodPayment, chunk, chunked, post
 
 if TYPE_CHECKING:
     import random
@@ -26,6 +26,7 @@ def any_request(chance: random.Random, payment: GoodPayment) -> bytes:
             payment.post(),
             chunked([chunk(payment.body), b"0\r\n\r\n"]),
             payment.post(b"Expect: 100-continue\r\n"),
+            payment.post(b"Prefer: wait=1\r\n"),
             payment.post(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
             b"GET /payments/%b HTTP/1.1\r\nHost: a\r\n\r\n" % name,
             b"GET /payments-summary?from=2025-07-15T12:00:00.000Z&to=2030-07-15T12:00:00%2B02:00 HTTP/1.1\r\n"
@@ -33,6 +34,7 @@ def any_request(chance: random.Random, payment: GoodPayment) -> bytes:
             b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
             b"POST /purge-payments HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
             b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n",
         )
     )
 
@@ -101,6 +103,13 @@ def headers(chance: random.Random, payment: GoodPayment) -> list[bytes]:
             b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
             b"Connection: " + b"close, " * 500 + b"keep-alive\r\n",
             b"Content-Encoding: gzip\r\n",
+            b"Authorization: Bearer " + chance.randbytes(9).hex().encode() + b"\r\n",
+            b"Authorization: Bearer \xff\x80" + b"x" * chance.randrange(9000) + b"\r\n",
+            b"Prefer: wait="
+            + chance.choice((b"-1", b"1e9", b"9" * 5000, b'"', b"0x1", b"\xd9\xa1", b"1,wait=2"))
+            + b"\r\n",
+            b"X-Real-IP: " + chance.choice((b"127.0.0.1", b"\x01", b":" * 2000, b"::1%" + b"e" * 500)) + b"\r\n",
+            b"X-Forwarded-For: " + b"10.0.0.1," * chance.randrange(900) + b"\r\n",
             b"Range: bytes=0-" + b"9" * 300 + b"\r\n",
         )
     )
@@ -189,7 +198,7 @@ def smuggled(chance: random.Random, payment: GoodPayment) -> list[bytes]:
     both = (lengths, coding) if chance.random() < 0.5 else (coding, lengths)
     version = chance.choice((b"1.1", b"1.1", b"1.0"))
     start = chance.choice((b"POST /payments", b"GET /health", b"GET /payments-summary"))
-    shell = b"%b HTTP/%b\r\nHost: a\r\n%b%b\r\n" % (start, version, JSON, b"".join(both))
+    shell = b"%b HTTP/%b\r\nHost: a\r\n%b%b\r\n" % (start, version, USUAL, b"".join(both))
     return [shell + chance.choice((b"0\r\n\r\n" + hidden, chunk(hidden) + b"0\r\n\r\n", hidden))]
 
 
@@ -218,7 +227,9 @@ def targets(chance: random.Random, payment: GoodPayment) -> list[bytes]:
         (b"HTTP/1.1",) * 6 + (b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/9.9", b"HTTP/1", b"http/1.1", b"ICE/1.0")
     )
     body = payment.body if chance.random() < 0.3 else b""
-    return [b"%b %b %b\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n%b" % (method, target, version, JSON, len(body), body)]
+    return [
+        b"%b %b %b\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n%b" % (method, target, version, USUAL, len(body), body)
+    ]
 
 
 def head(chance: random.Random, payment: GoodPayment) -> list[bytes]:

@@ -158,7 +158,7 @@ class Fuzzer:
         self._figures.families.setdefault(talked.sample.family, Counter()).update(seen)
 
     async def _good_payment(self, number: int) -> None:
-        """A good payment is taken, whatever came before it; an honest 503 may be asked again for a while."""
+        """A good payment is taken, whatever came before it; an honest 503 or 429 may be asked again for a while."""
         sample = self._samples.good(number)
         deadline_s = time.monotonic() + _GOOD_WITHIN_S
         while True:
@@ -167,7 +167,7 @@ class Fuzzer:
             if talked.statuses == [202]:
                 self._figures.good_taken += 1
                 return
-            if talked.statuses != [503] or time.monotonic() > deadline_s:
+            if talked.statuses not in ([503], [429]) or time.monotonic() > deadline_s:
                 self._find(f"after burst {number} a good payment was answered {talked.statuses} {talked.wrong}")
                 return
             await asyncio.sleep(1.0)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
 JSON = b"Content-Type: application/json\r\n"
+KEY = "key-of-bad-input-0123"
+"""What payments carry, and a router that is run with keys knows."""
+USUAL = b"%bX-API-Key: %b\r\n" % (JSON, KEY.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,12 @@ class GoodPayment:
 def post(body: bytes, headers: bytes = b"", length: bytes | None = None) -> bytes:
     """Return a `POST /payments`; `length` is what Content-Length says instead of the truth."""
     said = b"%d" % len(body) if length is None else length
-    return b"POST /payments HTTP/1.1\r\nHost: a\r\n%b%bContent-Length: %b\r\n\r\n%b" % (JSON, headers, said, body)
+    return b"POST /payments HTTP/1.1\r\nHost: a\r\n%b%bContent-Length: %b\r\n\r\n%b" % (USUAL, headers, said, body)
 
 
 def chunked(chunks: Sequence[bytes], headers: bytes = b"Transfer-Encoding: chunked\r\n") -> bytes:
     """Return a `POST /payments` whose body is these chunks, framing included."""
-    return b"POST /payments HTTP/1.1\r\nHost: a\r\n%b%b\r\n%b" % (JSON, headers, b"".join(chunks))
+    return b"POST /payments HTTP/1.1\r\nHost: a\r\n%b%b\r\n%b" % (USUAL, headers, b"".join(chunks))
 
 
 def chunk(data: bytes) -> bytes:

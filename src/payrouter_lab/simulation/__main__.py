@@ -36,6 +36,7 @@ Faults = Annotated[
     list[str] | None, typer.Option("--fault", help="only these (see `faults`); a part of the name is enough")
 ]
 Payments = Annotated[int, typer.Option(min=1, help="payments per run")]
+Webhooks = Annotated[bool, typer.Option("--webhooks", help="tell a receiver, which fails, of what becomes of payments")]
 StormSeconds = Annotated[float, typer.Option("--storm", min=1, help="seconds of simulated time with faults")]
 DEFAULT = Options()
 
@@ -49,6 +50,7 @@ class Tally:
     charged: int = 0
     excused: int = 0
     dead_letters: int = 0
+    webhooks: int = 0
     windows: int = 0
     broken: dict[int, Result] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
@@ -65,6 +67,7 @@ class Tally:
         self.charged += result.charged
         self.excused += result.excused
         self.dead_letters += result.dead_letters
+        self.webhooks += result.webhooks
         self.windows += result.windows
         self.faults += result.faults
         self.killed_at += result.killed_at
@@ -89,11 +92,12 @@ def run_many(  # noqa: PLR0913 - one parameter per option
     payments: Payments = DEFAULT.payments,
     storm_s: StormSeconds = DEFAULT.storm_s,
     fault: Faults = None,
+    webhooks: Webhooks = False,
     jobs: Annotated[int, typer.Option(min=1, help="processes at once")] = os.cpu_count() or 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the tally to this file")] = None,
 ) -> None:
     """Live through seed after seed. Ends with 1 when a promise was broken, and says with which seeds."""
-    options = Options(payments, storm_s, _chosen(fault))
+    options = Options(payments, storm_s, _chosen(fault), webhooks=webhooks)
     tally, started_s = Tally(), time.perf_counter()
     with _progress(runs) as advance:
         for result in live_through(range(first, first + runs), options, jobs):
@@ -110,16 +114,17 @@ def run_many(  # noqa: PLR0913 - one parameter per option
 
 
 @app.command("replay")
-def replay(
+def replay(  # noqa: PLR0913 - one parameter per option
     seed: Annotated[int, typer.Argument(help="the seed to live through again")],
     *,
     payment: Annotated[str | None, typer.Option(help="tell the story of this payment")] = None,
     payments: Payments = DEFAULT.payments,
     storm_s: StormSeconds = DEFAULT.storm_s,
     fault: Faults = None,
+    webhooks: Webhooks = False,
 ) -> None:
     """Live through one seed again: the same, step by step."""
-    options = Options(payments, storm_s, _chosen(fault))
+    options = Options(payments, storm_s, _chosen(fault), webhooks=webhooks)
     result = run_seed(seed, options)
     tally = Tally()
     tally.add(result)
@@ -197,6 +202,7 @@ def _report(tally: Tally, took_s: float, jobs: int) -> None:
         ("runs", f"{tally.runs}"),
         ("payments; charged; dead letters at the end", f"{tally.payments}; {tally.charged}; {tally.dead_letters}"),
         ("runs with a broken promise", f"{len(tally.broken)}"),
+        *([("webhooks told", f"{tally.webhooks}")] if tally.webhooks else ()),
         *((f"    {check}", f"{times}") for check, times in violations.items()),
         *([("lost or doubled as Redis lost their last change", f"{tally.excused}")] if tally.excused else ()),
         ("faults injected", f"{sum(tally.faults.values())}"),
@@ -228,6 +234,7 @@ def _explain(result: Result, options: Options) -> None:
     concerned = [one.correlation_id for one in result.violations if one.correlation_id]
     again = f"python -m payrouter_lab.simulation replay {result.seed}"
     if options != DEFAULT:
+        again += " --webhooks" if options.webhooks else ""
         again += f" --payments {options.payments} --storm {options.storm_s:g}"
     if options.faults != HARMLESS:
         again += "".join(f" --fault {name!r}" for name in options.faults)
@@ -245,6 +252,7 @@ def _plain(tally: Tally, took_s: float, jobs: int) -> dict[str, object]:
         "charged": tally.charged,
         "excused": tally.excused,
         "dead_letters": tally.dead_letters,
+        "webhooks": tally.webhooks,
         "windows": tally.windows,
         "broken": {str(seed): [tuple(one) for one in found.violations] for seed, found in tally.broken.items()},
         "faults": dict(sorted(tally.faults.items())),

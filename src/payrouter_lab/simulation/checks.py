@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,7 @@ from payrouter.adapters.rows import from_blob, to_blob
 from payrouter.domain.health import BETWEEN_CALLS_S
 from payrouter.domain.ledger import Totals
 from payrouter.domain.payment import PaymentState
-from payrouter.domain.window import Window, format_instant
+from payrouter.domain.window import Window, format_instant, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -104,9 +104,9 @@ def dead_letters(installation: Installation) -> set[str]:
 
 
 def all_ended(installation: Installation, clients: Clients, excused: Set[str]) -> bool:
-    """Return whether everything that was promised is settled or a dead letter, but for what may be lost."""
+    """Return whether everything that was promised is settled or a dead letter and told, but for what may be lost."""
     rows, data = installation.rows.rows, installation.redis.data
-    if len(data.payments) != len(data.dead.ids):
+    if len(data.payments) != len(data.dead.ids) or data.notices:
         return False
     dead = dead_letters(installation)
     return all(
@@ -207,7 +207,7 @@ def books(installation: Installation, clients: Clients, conduct: Conduct) -> lis
         for one in clients.asked.values()
         if one.promised and one.correlation_id not in settled and one.correlation_id not in dead
     ]
-    return [*wrong, *_left_over(installation), *_health(installation), *_flight(installation)]
+    return [*wrong, *_left_over(installation), *_health(installation), *_flight(installation), *_told(installation)]
 
 
 def _standing(installation: Installation, correlation_id: str) -> str:
@@ -237,6 +237,38 @@ def _left_over(installation: Installation) -> list[Violation]:
     if whole != counted:
         wrong.append(Violation("summary (I4)", "", f"roll-ups {whole}, rows {counted}"))
     return wrong
+
+
+def _told(installation: Installation) -> list[Violation]:
+    """Look whether the receiver of webhooks was told everything, and nothing that is not so."""
+    receiver, wrong = installation.receiver, list[Violation]()
+    if receiver is None:
+        return wrong
+    settled, buried = ours(installation), {from_blob(blob) for blob in installation.redis.buried}
+    heard: dict[str, set[str]] = {"payment.settled": set(), "payment.dead_letter": set()}
+    for one in receiver.told:
+        correlation_id = str(one.payment["correlationId"])
+        heard[one.type].add(correlation_id)
+        is_told_settled = one.type == "payment.settled" or one.payment["state"] == "settled"
+        if is_told_settled and _as_told(one.payment) != settled.get(correlation_id):
+            found = f"told {one.payment}, ours is {settled.get(correlation_id)}"
+            wrong.append(Violation("webhooks tell the truth", correlation_id, found))
+        if one.type == "payment.dead_letter" and correlation_id not in buried:
+            wrong.append(Violation("webhooks tell the truth", correlation_id, "was never a dead letter"))
+    for kind, happened in (("payment.settled", settled.keys()), ("payment.dead_letter", buried)):
+        wrong += [Violation("webhooks tell everything", one, f"no {kind}") for one in happened - heard[kind]]
+    data = installation.redis.data
+    if data.notices or data.notices_since or data.notices_tries:
+        found = f"{len(data.notices)} notices, {len(data.notices_since)} claimed, {len(data.notices_tries)} tried"
+        wrong.append(Violation("memory is given back (I7)", "", found))
+    return [*wrong, *(Violation("webhooks are signed", "", found) for found in receiver.wrong)]
+
+
+def _as_told(payment: dict[str, Any]) -> Entry | None:
+    """Return a payment as its webhook shows it; None unless settled."""
+    if payment["state"] != "settled":
+        return None
+    return Entry(payment["processor"], parse_instant(payment["requestedAt"]), round(payment["amount"] * 100))
 
 
 def _health(installation: Installation) -> list[Violation]:

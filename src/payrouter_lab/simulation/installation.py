@@ -6,6 +6,7 @@ What runs in each process is put together by the product's own composition root.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from payrouter.adapters.http.gateway import HttpGateway
 from payrouter.adapters.http.message import Request
+from payrouter.application.webhooks import Telling, signing_key
 from payrouter.bootstrap.cluster import Stores, engine_over
 from payrouter.bootstrap.roles import connections_per_processor, dispatching, intake
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.domain.processor import Processor
 from payrouter.entrypoints.api.routes import Api
+from payrouter.entrypoints.webhook_body import webhook_body
 from payrouter.settings import Settings
 from payrouter_lab.simulation.processes import HostClock, Process
 from payrouter_lab.simulation.processors import SimulatedPool, SimulatedProcessor
+from payrouter_lab.simulation.receiver import SECRET, SimulatedReceiver, WireToReceiver
 from payrouter_lab.simulation.redis import SimulatedRedis
 from payrouter_lab.simulation.rows import SimulatedRows
 from payrouter_lab.simulation.sites import Site, Wire
@@ -29,7 +33,6 @@ from payrouter_lab.simulation.universe import START_US, Universe
 from payrouter_lab.simulator.state import SimulatorOptions
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Coroutine, Sequence
 
     from payrouter.adapters.http.client import PoolLimits
@@ -39,16 +42,20 @@ if TYPE_CHECKING:
     from payrouter.adapters.redis.subscription import Subscription
     from payrouter.bootstrap.roles import Dispatching
     from payrouter.domain.events import Event
-    from payrouter.domain.ledger import Totals
+    from payrouter.domain.ledger import PaymentRecord, Totals
     from payrouter.domain.window import Window
 
 FEES = {"default": Decimal("0.05"), "fallback": Decimal("0.15")}
+MOST_NOTICES = 1_000_000
 JSON_HEADERS = [(b"content-type", b"application/json")]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How an installation is built. `host_clocks_s`: how far hosts' clocks may be off at most."""
+    """How an installation is built. `host_clocks_s`: how far hosts' clocks may be off at most.
+
+    `webhooks`: whether a receiver is told of settled payments and dead letters.
+    """
 
     apis: int = 2
     dispatchers: int = 2
@@ -61,6 +68,7 @@ class Shape:
     gather_s: float = 0.02
     policy: str = "least-cost"
     host_clocks_s: float = 0.0
+    webhooks: bool = False
 
 
 class _Quiet:
@@ -99,6 +107,9 @@ class Installation:
         self.apis: list[ApiProcess] = []
         self.dispatchers: list[DispatcherProcess] = []
         self._born = 0
+        self.receiver: SimulatedReceiver | None = None
+        if shape.webhooks:
+            self.receiver = SimulatedReceiver(self.universe, random.Random(chance.getrandbits(64)))
         self.settings = Settings(
             processors=tuple(Processor(name, f"http://{name}", fee) for name, fee in FEES.items()),
             redis_url="redis://simulated",
@@ -112,6 +123,7 @@ class Installation:
             remember_settled=shape.remember_settled,
             poll_s=shape.poll_s,
             gather_s=shape.gather_s,
+            webhook_url="http://receiver" if shape.webhooks else "",
         )
 
     def start(self) -> Self:
@@ -207,6 +219,19 @@ class Installation:
             pool=pool,
         )
 
+    def telling(self, process: Process) -> Telling | None:
+        """Return whom a process tells, and how."""
+        if self.receiver is None:
+            return None
+        processors = self.settings.processors
+        return Telling(
+            WireToReceiver(process, self.receiver),
+            lambda notice, record: webhook_body(notice, record, processors),
+            signing_key(SECRET),
+            MOST_NOTICES,
+            random.Random(self.receiver.chance.getrandbits(64)),
+        )
+
 
 class _Member:
     """One process of an installation. `stop` asks it to end as SIGTERM does."""
@@ -246,7 +271,9 @@ class DispatcherProcess(_Member):
         one, process, settings = self.installation, self.process, self.installation.settings
         async with (
             engine_over(one.stores(process), settings, process.clock, process.name, dispatches=True) as engine,
-            dispatching(settings, self.events, engine, process.clock, one.gateway(process)) as running,
+            dispatching(
+                settings, self.events, engine, process.clock, one.gateway(process), one.telling(process)
+            ) as running,
         ):
             self.running = running
             await self._stop.wait()
@@ -342,8 +369,9 @@ class _Rows:
         summary = self._installation.rows.summary
         return cast("dict[str, Totals]", await self._wire.ask("postgres.summary", lambda: summary(window)))
 
-    async def find(self, correlation_id: str) -> None:
-        raise NotImplementedError(f"nobody asks for {correlation_id} here")
+    async def find(self, correlation_id: str) -> PaymentRecord | None:
+        find = self._installation.rows.find
+        return cast("PaymentRecord | None", await self._wire.ask("postgres.find", lambda: find(correlation_id)))
 
     async def purge(self) -> None:
         await self._wire.ask("postgres.purge", self._installation.rows.purge)

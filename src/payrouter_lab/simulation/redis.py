@@ -72,12 +72,16 @@ class _Data:
     orphans: _Ordered = field(default_factory=_Ordered)
     dead: _Ordered = field(default_factory=_Ordered)
     failures: dict[bytes, bytes] = field(default_factory=dict)
+    traces: dict[bytes, bytes] = field(default_factory=dict)
     waiting: int = 0
     poisoned: dict[bytes, bytes] = field(default_factory=dict)
     born: bool = False
     forgot: bytes = b"0"
     known: dict[bytes, bytes] = field(default_factory=dict)
     known_before: dict[bytes, bytes] = field(default_factory=dict)
+    notices: dict[bytes, int] = field(default_factory=dict)
+    notices_since: dict[bytes, int] = field(default_factory=dict)
+    notices_tries: dict[bytes, int] = field(default_factory=dict)
     leader: str = ""
     token: int = 0
     until_us: int = 0
@@ -96,6 +100,8 @@ class SimulatedRedis:
         self._now_us = now_us
         self.data = _Data()
         self.heard: list[Callable[[bytes], None]] = []
+        self.buried: set[bytes] = set()
+        """For checks: payments that were dead letters at any time."""
 
     def run(self, name: str, args: Sequence[bytes | str | int]) -> Any:
         """Run a script by name. Keys are left out: there is one installation here."""
@@ -114,7 +120,8 @@ class SimulatedRedis:
             if before.payments.get(blob) != now.payments.get(blob)
         }
         settled_before = before.known.keys() | before.known_before.keys()
-        return changed | (settled_before ^ (now.known.keys() | now.known_before.keys()))
+        noted = {member[1:] for member in before.notices.keys() ^ now.notices.keys()}
+        return changed | noted | (settled_before ^ (now.known.keys() | now.known_before.keys()))
 
     def restart(self, data: _Data) -> None:
         """Come back with what was on disk."""
@@ -172,13 +179,73 @@ class SimulatedRedis:
             self._set_free(instance)
         return expired
 
+    def _bury(self, place: int, blob: bytes) -> None:
+        self.data.dead.add(place, blob)
+        self.buried.add(blob)
+
+    # -- notices, as in note.lua
+
+    def _note(self, event: bytes, blobs: Sequence[bytes], due_us: int) -> None:
+        data = self.data
+        for blob in blobs:
+            data.notices[event + blob] = due_us
+            data.notices_since.pop(event + blob, None)
+            data.notices_tries.pop(event + blob, None)
+
+    def _is_claimed_notice(self, member: bytes, at_us: bytes) -> bool:
+        return self.data.notices_since.get(member) == int(at_us)
+
+    def _forget_notice(self, member: bytes) -> None:
+        for kept in (self.data.notices, self.data.notices_since, self.data.notices_tries):
+            kept.pop(member, None)
+
+    def claim_notices(self, limit: bytes, lease_us: bytes) -> list[bytes]:
+        """claim_notices.lua."""
+        data, now, reply = self.data, self._now_us(), list[bytes]()
+        due = sorted((due_us, member) for member, due_us in data.notices.items() if due_us <= now)
+        for due_us, member in due[: int(limit)]:
+            since = data.notices_since.setdefault(member, due_us)
+            data.notices[member] = now + int(lease_us)
+            reply += (member, b"%d" % since, b"%d" % data.notices_tries.get(member, 0))
+        return reply
+
+    def end_notices(self, *given: bytes) -> int:
+        """end_notices.lua."""
+        for member, at_us in _pairs(given):
+            if self._is_claimed_notice(member, at_us):
+                self._forget_notice(member)
+        return 1
+
+    def put_off_notice(self, member: bytes, at_us: bytes, again_us: bytes) -> int:
+        """put_off_notice.lua."""
+        data = self.data
+        if self._is_claimed_notice(member, at_us):
+            data.notices[member] = self._now_us() + int(again_us)
+            data.notices_tries[member] = data.notices_tries.get(member, 0) + 1
+        return 1
+
+    def count_notices(self) -> list[Any]:
+        """count_notices.lua."""
+        data = self.data
+        if not data.notices:
+            return [0]
+        return [len(data.notices), b"%d" % min((*data.notices.values(), *data.notices_since.values()))]
+
+    def trim_notices(self, keep: bytes, most: bytes) -> int:
+        """trim_notices.lua."""
+        notices = self.data.notices
+        excess = max(min(len(notices) - int(keep), int(most)), 0)
+        for member in sorted(notices, key=lambda one: (notices[one], one))[:excess]:
+            self._forget_notice(member)
+        return excess
+
     # -- accepting
 
     def accept(self, limit: bytes, *facts: bytes) -> bytes:
         """accept.lua."""
         data, answers = self.data, bytearray()
         for blob, fact in _pairs(facts):
-            amount = fact.partition(b";")[0]
+            amount, accepted_us, *trace = fact.split(b";", 2)
             record = data.payments.get(blob)
             before: bytes | None
             if record is not None:
@@ -194,8 +261,10 @@ class SimulatedRedis:
                 place = data.entries
                 data.stream[place] = blob
                 data.undelivered.append(place)
-                data.payments[blob] = b"Q;%b;%d-0;0" % (fact, place)
+                data.payments[blob] = b"Q;%b;%b;%d-0;0" % (amount, accepted_us, place)
                 data.waiting += 1
+                if trace:
+                    data.traces[blob] = trace[0]
                 answers += b"0"
         return bytes(answers)
 
@@ -213,12 +282,12 @@ class SimulatedRedis:
             return [data.waiting]
         return [data.waiting, data.payments.get(data.stream[data.undelivered[0]], b"")]
 
-    def claim(self, instance: bytes, _group: bytes, limit: bytes) -> list[bytes] | None:
+    def claim(self, instance: bytes, _group: bytes, limit: bytes) -> list[Any] | None:
         """claim.lua."""
         if not self._registered(instance):
             return None
         data, most, consumer = self.data, int(limit), _consumer(instance)
-        reply = [data.forgot]
+        reply: list[Any] = [data.forgot, []]
         back = data.again.take(most)
         for place, blob in back:
             record = data.payments.get(blob)
@@ -244,7 +313,13 @@ class SimulatedRedis:
             else:
                 self._set_aside(place, fresh, record or b"")
                 data.waiting -= record is not None
+        self._add_traces(reply)
         return reply
+
+    def _add_traces(self, reply: list[Any]) -> None:
+        for blob in reply[2::2]:
+            if blob in self.data.traces:
+                reply[1] += (blob, self.data.traces[blob])
 
     def release(self, instance: bytes, _group: bytes, *given: bytes) -> int | None:
         """release.lua."""
@@ -281,7 +356,7 @@ class SimulatedRedis:
                 answers += b"1" if record == after else b"0"
         return bytes(answers)
 
-    def conclude(self, instance: bytes, _group: bytes, most: bytes, *moves: bytes) -> bytes | None:
+    def conclude(self, instance: bytes, _group: bytes, most: bytes, notes: bytes, *moves: bytes) -> bytes | None:
         """conclude.lua."""
         if not self._registered(instance):
             return None
@@ -301,12 +376,14 @@ class SimulatedRedis:
                 data.again.add(place, blob)
                 data.waiting += 1
             elif after[:1] == b"D":
-                data.dead.add(place, blob)
+                self._bury(place, blob)
+                if notes == b"1":
+                    self._note(b"4", [blob], self._now_us())
             if after[:1] != b"P":
                 self._ack(place)
         return bytes(answers)
 
-    def bury(self, instance: bytes, _group: bytes, *given: bytes) -> int | None:
+    def bury(self, instance: bytes, _group: bytes, notes: bytes, *given: bytes) -> int | None:
         """bury.lua."""
         if not self._registered(instance):
             return None
@@ -316,18 +393,22 @@ class SimulatedRedis:
             if data.payments.get(blob) == record and place is not None:
                 data.payments[blob] = b"D" + record[1:]
                 data.failures[blob] = failure
-                data.dead.add(place, blob)
+                self._bury(place, blob)
+                if notes == b"1":
+                    self._note(b"4", [blob], self._now_us())
                 self._ack(place)
                 data.waiting -= 1
                 buried += 1
         return buried
 
-    def settled(self, _group: bytes, remembered: bytes, *blobs: bytes) -> int:
+    def settled(self, _group: bytes, remembered: bytes, notes: bytes, *blobs: bytes) -> int:
         """settled.lua."""
         data, gone = self.data, 0
         for blob in blobs:
             record = data.payments.get(blob)
             place = _place_of(record) if record is not None else None
+            if record is not None and notes == b"1":
+                self._settle_notices(blob, record)
             if record is None or place is None:
                 continue
             gone += 1
@@ -336,6 +417,7 @@ class SimulatedRedis:
                 places.discard(place)
             del data.payments[blob]
             data.failures.pop(blob, None)
+            data.traces.pop(blob, None)
             self._ack(place)
             data.stream.pop(place, None)
             data.known[blob] = record.split(b";", 2)[1]
@@ -345,7 +427,14 @@ class SimulatedRedis:
             data.known_before, data.known = data.known, {}
         return gone
 
-    def set_proven(self, _group: bytes, *moves: bytes) -> bytes:
+    def _settle_notices(self, blob: bytes, record: bytes) -> None:
+        member, data, now = b"4" + blob, self.data, self._now_us()
+        if record[:1] == b"D" and data.notices.get(member, 0) > now and member not in data.notices_since:
+            # It was to be told as a dead letter only if it stayed one (set_proven.lua).
+            del data.notices[member]
+        self._note(b"3", [blob], now)
+
+    def set_proven(self, _group: bytes, told_after_us: bytes, *moves: bytes) -> bytes:
         """set_proven.lua."""
         data, answers = self.data, bytearray()
         for blob, before, after, failure in zip(*(moves[number::4] for number in range(4)), strict=True):
@@ -357,8 +446,10 @@ class SimulatedRedis:
                 data.failures[blob] = kept + b"\n" + failure if kept else failure
                 data.again.discard(place)
                 self._ack(place)
-                data.dead.add(place, blob)
+                self._bury(place, blob)
                 data.waiting -= 1
+                if int(told_after_us):
+                    data.notices.setdefault(b"4" + blob, self._now_us() + int(told_after_us))
             answers += b"1" if record in (before, after) else b"0"
         return bytes(answers)
 
@@ -407,14 +498,14 @@ class SimulatedRedis:
         self._set_free(instance.decode())
         return 1
 
-    def orphans(self, instance: bytes, _group: bytes, most: bytes, calm: bytes, lasts_ms: bytes) -> list[bytes] | None:
+    def orphans(self, instance: bytes, _group: bytes, most: bytes, calm: bytes, lasts_ms: bytes) -> list[Any] | None:
         """orphans.lua."""
         if not self._registered(instance):
             return None
         data, taken = self.data, list[str]()
         if calm == b"1":
             taken = self._set_expired_free(int(lasts_ms), but=instance.decode())
-        reply = [" ".join(taken).encode()]
+        reply: list[Any] = [" ".join(taken).encode(), []]
         for place, blob in data.orphans.take(int(most)):
             record = data.payments.get(blob)
             if record is not None and _place_of(record) == place:
@@ -422,6 +513,7 @@ class SimulatedRedis:
                 reply += (blob, record)
             elif record is not None:
                 self._set_aside(place, blob, record)
+        self._add_traces(reply)
         return reply
 
     def held(self, instance: bytes, _group: bytes) -> list[bytes] | None:

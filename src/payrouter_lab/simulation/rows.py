@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from payrouter.domain.ledger import Totals
+from payrouter.domain.ledger import PaymentRecord, Totals
+from payrouter.domain.payment import PaymentState
 from payrouter.domain.window import ROLLUP_SHIFTS, Window, cover
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ class SimulatedRows:
         """Return the amounts of those that are settled."""
         found = {one: self.rows.get(one) for one in correlation_ids}
         return {one: row.settlement.intent.delivery.amount_minor for one, row in found.items() if row is not None}
+
+    def find(self, correlation_id: str) -> PaymentRecord | None:
+        """Return what is known of a settled payment."""
+        row = self.rows.get(correlation_id)
+        if row is None:
+            return None
+        settlement, intent = row.settlement, row.settlement.intent
+        return PaymentRecord(
+            correlation_id=correlation_id,
+            amount_minor=intent.delivery.amount_minor,
+            accepted_us=intent.delivery.accepted_us,
+            state=PaymentState.SETTLED,
+            attempts=row.attempts,
+            processor=intent.processor,
+            requested_us=intent.requested_us,
+            settled_us=settlement.settled_us,
+            latency_ms=settlement.latency_ms,
+            reason=intent.reason,
+            failures=row.failures,
+        )
 
     def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals by processor: whole buckets from the roll-ups, rows at the edges, as the SQL does."""

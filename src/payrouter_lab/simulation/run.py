@@ -32,12 +32,16 @@ SLEEPS_FOR_S = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of, beside its seed. `faults`: those to choose from."""
+    """What a run is made of, beside its seed. `faults`: those to choose from.
+
+    `webhooks`: whether a receiver is told what becomes of payments, through a storm of its own.
+    """
 
     payments: int = 250
     storm_s: float = 20.0
     faults: tuple[str, ...] = HARMLESS
     shape: Shape | None = None
+    webhooks: bool = False
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Result:
     excused: int = 0
     """Payments of which a promise was broken because Redis had lost their last change, as it may with everysec."""
     dead_letters: int = 0
+    webhooks: int = 0
     windows: int = 0
     settled_within_s: float = 0.0
     simulated_s: float = 0.0
@@ -91,7 +96,10 @@ class Run:
         self.seed = seed
         self.options = options
         self._chance = chance = random.Random(seed)
-        self.installation = Installation(options.shape or shape_of(chance), random.Random(chance.getrandbits(64)))
+        shape = options.shape or shape_of(chance)
+        if options.webhooks:
+            shape = replace(shape, webhooks=True)
+        self.installation = Installation(shape, random.Random(chance.getrandbits(64)))
         self.clients = Clients(
             self.installation, random.Random(chance.getrandbits(64)), options.payments, options.storm_s * 0.9
         )
@@ -128,6 +136,7 @@ class Run:
                 gc.enable()
         result.payments = len(self.clients.asked)
         result.charged = sum(len(entries) for entries in checks.theirs(self.installation).values())
+        result.webhooks = len(self.installation.receiver.told) if self.installation.receiver is not None else 0
         result.dead_letters = len(checks.dead_letters(self.installation))
         result.windows = self.windows
         result.faults, result.killed_at = self.storm.times, self.installation.killed_at
@@ -155,8 +164,11 @@ class Run:
         one.begin(self.clients.run())
         one.begin(self.storm.run(options.storm_s))
         looking = one.begin(self._look(options.storm_s))
+        weather = one.begin(one.receiver.live(self.storm, options.storm_s)) if one.receiver is not None else None
         universe.run(options.storm_s + 0.1)
-        storm_s = universe.until(lambda: self.storm.over and looking.done(), 60.0)
+        storm_s = universe.until(
+            lambda: self.storm.over and looking.done() and (weather is None or weather.done()), 60.0
+        )
         assert storm_s is not None, "every fault ends by itself"
         self.storm.calm_down()
         calm_s = universe.now_s

@@ -101,7 +101,7 @@ class HttpBooks:
     async def _get(self, name: str, path: str, *, admin: bool = False) -> Answer:
         pool = self._pools[name]
         token = (("X-Rinha-Token", self._processors[name].admin_token),) if admin else ()
-        headers = (("Accept", "application/json"), *token)
+        headers = (("Accept", "application/json"), *self._processors[name].headers, *token)
         request = pool.head("GET", path, headers) + b"\r\n"
         exchange: Exchange = await pool.ask(request, within_s=self._within_s)
         for _ in range(_TRIES - 1):

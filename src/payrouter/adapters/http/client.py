@@ -8,9 +8,11 @@ as sent from the moment its bytes are handed to a connection.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -47,7 +49,8 @@ Exchange = Answer | NeverSent | NoAnswer
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    data: bytes
+    # It may hold a processor's key, and whatever shows a callback shows its arguments.
+    data: bytes = field(repr=False)
     deadline_s: float
     done: Callable[[Exchange], None]
 
@@ -180,7 +183,7 @@ class HttpPool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._base_path = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = trusted_certificates() if parts.scheme == "https" else None
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -255,7 +258,7 @@ class HttpPool:
         except TimeoutError:
             self._fail_unsent(f"no connection within {self.limits.connect_s:g} s")
         except OSError as error:
-            self._fail_unsent(f"cannot connect: {error.strerror or error}")
+            self._fail_unsent(f"cannot connect: {_in_words(error)}")
         else:
             if connection.transport is not None:
                 self._open.add(connection)
@@ -324,3 +327,26 @@ class HttpPool:
 
 
 _SWEEP_S = 0.1
+
+
+def trusted_certificates() -> ssl.SSLContext:
+    """Return what connections by TLS must prove: a certificate for the very host, by somebody this machine trusts.
+
+    Those are the system's, or what SSL_CERT_FILE and SSL_CERT_DIR name instead.
+    """
+    return _trusting(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _trusting(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    # One for all pools: reading the system's certificates takes 1 MB and tens of milliseconds. OpenSSL reads the names.
+    return ssl.create_default_context()
+
+
+def _in_words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted: {error.verify_message.rstrip('.')} (a CA of your own is trusted if "
+            "SSL_CERT_FILE names its file)"
+        )
+    return str(error.strerror or error)

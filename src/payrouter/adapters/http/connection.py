@@ -239,6 +239,14 @@ class ServerConnection(asyncio.Protocol):
                     self.deadline = self.server.now() + self.server.limits.request_s
             self._handle(request, keep_alive=keep_alive)
 
+    @property
+    def peer(self) -> str | None:
+        """The address the connection comes from; empty on a unix socket, None once it is gone."""
+        if self.transport is None:
+            return None
+        name = self.transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def abort(self) -> None:
         """Cut the connection."""
         self._busy = False

@@ -28,6 +28,10 @@ HEALTH_WITHIN_S = 12.0
 """A processor may hold a health call for up to two of its 5 s windows."""
 
 
+# Stands for a payment's id in a request that is prepared; no url and no header can hold it.
+_ID = "\0"
+
+
 class _HealthBody(msgspec.Struct):
     failing: bool
     minResponseTime: int  # noqa: N815 - the processors' name for it
@@ -63,12 +67,18 @@ class HttpGateway:
         # not used: a call that left late could come too close to the next one, perhaps of another process (I8).
         limits = PoolLimits(connections=1, connect_s=LEAVES_WITHIN_S * 0.75)
         self._health_pools = {one.name: pool(one.url, limits) for one in processors}
+        own = {one.name: one.headers for one in processors}
+        json_sent, json_wanted = ("Content-Type", "application/json"), ("Accept", "application/json")
         self._payment_heads = {
-            name: pool.head("POST", "/payments", (("Content-Type", "application/json"),)) + b"Content-Length: "
+            name: pool.head("POST", "/payments", (json_sent, *own[name])) + b"Content-Length: "
+            for name, pool in self._pools.items()
+        }
+        self._proof_requests = {
+            name: (pool.head("GET", f"/payments/{_ID}", own[name]) + b"\r\n").split(_ID.encode())
             for name, pool in self._pools.items()
         }
         self._health_requests = {
-            name: pool.head("GET", "/payments/service-health", (("Accept", "application/json"),)) + b"\r\n"
+            name: pool.head("GET", "/payments/service-health", (json_wanted, *own[name])) + b"\r\n"
             for name, pool in self._health_pools.items()
         }
 
@@ -79,17 +89,17 @@ class HttpGateway:
             f'{{"correlationId":"{delivery.correlation_id}","amount":{format_minor(delivery.amount_minor)},'
             f'"requestedAt":"{format_instant(intent.requested_us)}"}}'
         ).encode()
+        trace = b"\r\ntraceparent: %b" % delivery.trace.encode() if delivery.trace else b""
         self._pools[intent.processor].request(
-            b"%b%d\r\n\r\n%b" % (self._payment_heads[intent.processor], len(body), body),
+            b"%b%d%b\r\n\r\n%b" % (self._payment_heads[intent.processor], len(body), trace, body),
             within_s=self._attempt_timeout_s,
             done=partial(_outcome, done),
         )
 
     def prove(self, intent: Intent, done: Callable[[bool], None]) -> None:
         """Ask the processor for its record of an attempt; `done` is called exactly once, later, on the loop."""
-        pool = self._pools[intent.processor]
-        pool.request(
-            pool.head("GET", f"/payments/{intent.delivery.correlation_id}") + b"\r\n",
+        self._pools[intent.processor].request(
+            intent.delivery.correlation_id.encode().join(self._proof_requests[intent.processor]),
             within_s=PROOF_WITHIN_S,
             done=lambda exchange: done(_proves(intent, exchange)),
         )

@@ -71,6 +71,11 @@ class Reply:
         """True once the client has closed the connection."""
         return self._connection.transport is None
 
+    @property
+    def peer(self) -> str | None:
+        """The address the connection comes from; empty on a unix socket, None once the client has gone."""
+        return self._connection.peer
+
     def send(
         self,
         status: int,

@@ -6,6 +6,7 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.keys import GROUP, Keys
 from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.scripts import load_script
@@ -28,23 +29,30 @@ if TYPE_CHECKING:
 LEAVE_AT_ONCE = 128
 """Redis does nothing else meanwhile, and accepts are waiting."""
 
+TOLD_DEAD_AFTER_S = 60
+"""A charge that was proven is a dead letter while it is settled: told as one only if that takes longer."""
+
 _log = logging.getLogger("payrouter")
-_SETTLED = load_script("common", "settled")
-_SET_PROVEN = load_script("common", "set_proven")
+_SETTLED = load_script("common", "note", "settled")
+_SET_PROVEN = load_script("common", "note", "set_proven")
 _PROVEN = "its record shows the charge; payrouter audit --repair settles it"
 
 
 class Departures:
     """A charge is a fact, whoever reports it: nothing here needs a registration.
 
-    `remember` is how many settled payments Redis knows at least half of.
+    `remember` is how many settled payments Redis knows at least half of. With `notices` on, one is written of each
+    payment that leaves.
     """
 
-    def __init__(self, link: RedisLink, keys: Keys, holdings: Holdings, *, remember: int) -> None:
+    def __init__(
+        self, link: RedisLink, keys: Keys, holdings: Holdings, *, remember: int, notices: bool = False
+    ) -> None:
         self._link = link
         self._keys = keys
         self._holdings = holdings
         self._remember = remember
+        self._notices = notices
         self._leaving: dict[str, None] = {}
 
     def __contains__(self, correlation_id: str) -> bool:
@@ -85,7 +93,7 @@ class Departures:
         Until they are settled they are dead letters with this attempt, where an operator sees them.
         """
         found: list[Standing | None] = [None] * len(settlements)
-        args: list[bytes | str | int] = [GROUP]
+        args: list[bytes | str | int] = [GROUP, self._notices * TOLD_DEAD_AFTER_S * 1_000_000]
         taking: dict[int, Standing] = {}
         blobs = [to_blob(one.intent.delivery.correlation_id) for one in settlements]
         stored = await read_stored(self._link, self._keys, blobs)
@@ -103,7 +111,7 @@ class Departures:
             taking[index] = (begun.attempts, read_failure_lines(failures))
         if taking:
             keys = self._keys
-            names = [keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
+            names = [keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta, keys.of_notices[0]]
             digits = await self._link.eval(_SET_PROVEN, names, args)
             for (index, standing), digit in zip(taking.items(), digits, strict=True):
                 found[index] = standing if digit == ord("1") else None
@@ -118,7 +126,12 @@ class Departures:
         try:
             await self.make_up()
         except StoreUnavailable as error:
-            _log.warning("%d settled payments leave the queue later: %s", len(self._leaving), error)
+            _log.warning(
+                "%d settled payments leave the queue later: %s",
+                len(self._leaving),
+                error,
+                extra=fact("settled_kept_in_queue"),
+            )
 
     async def make_up(self) -> None:
         """Remove what could not be removed before.
@@ -137,10 +150,13 @@ class Departures:
             keys.meta,
             keys.known,
             keys.known_before,
+            keys.traces,
+            *keys.of_notices,
         ]
         while self._leaving:
             leaving = list(islice(self._leaving, LEAVE_AT_ONCE))
-            await self._link.eval(_SETTLED, names, [GROUP, self._remember, *map(to_blob, leaving)])
+            args: list[bytes | str | int] = [GROUP, self._remember, int(self._notices), *map(to_blob, leaving)]
+            await self._link.eval(_SETTLED, names, args)
             for correlation_id in leaving:
                 self._leaving.pop(correlation_id, None)
 

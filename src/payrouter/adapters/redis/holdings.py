@@ -39,7 +39,7 @@ class Holdings:
     def __contains__(self, correlation_id: str) -> bool:
         return correlation_id in self._claims
 
-    def claim(self, blob: bytes, stored: bytes) -> Delivery:
+    def claim(self, blob: bytes, stored: bytes, trace: str = "") -> Delivery:
         """Hold a waiting payment from now on, behind a new receipt.
 
         Raises:
@@ -48,9 +48,9 @@ class Holdings:
         record = decode(stored)
         if record.state is not PaymentState.QUEUED:
             raise ValueError(f"claimed in a state that cannot wait: {stored[:80]!r}")
-        return self._take(blob, stored, record, adopted=False)
+        return self._take(blob, stored, record, trace, adopted=False)
 
-    def adopt(self, blob: bytes, stored: bytes) -> Intent:
+    def adopt(self, blob: bytes, stored: bytes, trace: str = "") -> Intent:
         """Hold an unresolved attempt from now on, behind a new receipt.
 
         Raises:
@@ -59,15 +59,15 @@ class Holdings:
         record = decode(stored)
         if record.attempt is None:
             raise ValueError(f"adopted without an attempt: {stored[:80]!r}")
-        return Intent(self._take(blob, stored, record, adopted=True), *record.attempt)
+        return Intent(self._take(blob, stored, record, trace, adopted=True), *record.attempt)
 
-    def _take(self, blob: bytes, stored: bytes, record: Record, *, adopted: bool) -> Delivery:
+    def _take(self, blob: bytes, stored: bytes, record: Record, trace: str, *, adopted: bool) -> Delivery:
         if len(blob) != 16:
             raise ValueError(f"no correlationId has these bytes: {blob[:40]!r}")
         self._receipts += 1
         correlation_id = from_blob(blob)
         self._claims[correlation_id] = Claim(record, stored, self._receipts, adopted)
-        return Delivery(correlation_id, record.amount_minor, record.accepted_us, self._receipts, record.attempts)
+        return Delivery(correlation_id, record.amount_minor, record.accepted_us, self._receipts, record.attempts, trace)
 
     def behind(self, delivery: Delivery) -> Claim | None:
         """Return the claim behind a receipt; None when it is stale."""

@@ -70,9 +70,23 @@ class Keys:
         return self.of("known-before")
 
     @property
+    def traces(self) -> str:
+        """Hash: the client's `traceparent` by the payment's id, of unsettled payments that have one."""
+        return self.of("traces")
+
+    @property
     def poison(self) -> str:
         """Hash: stream entries that are no payments, by entry, and payments whose records were spoilt, by id."""
         return self.of("poison")
+
+    @property
+    def of_notices(self) -> tuple[str, str, str]:
+        """What webhooks are still to tell: by event and the payment's id.
+
+        Sorted set by the instant it is due (Redis' clock, us). Sorted set of those claimed or tried, by the instant
+        since when they wait; the others wait since they are due. Hash: failed tries.
+        """
+        return self.of("notices"), self.of("notices-since"), self.of("notices-tries")
 
     @property
     def leader(self) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.dead_letters import retry
 from payrouter.adapters.redis.departures import Departures
 from payrouter.adapters.redis.holdings import Claim, Holdings
@@ -18,7 +19,7 @@ from payrouter.adapters.redis.membership import HEARTBEAT_S, LASTS_S, Membership
 from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.recovery import Recovery
 from payrouter.adapters.redis.scripts import load_script
-from payrouter.adapters.redis.spoilt import read, set_aside
+from payrouter.adapters.redis.spoilt import read, set_aside, traced
 from payrouter.adapters.redis.views import (
     count_dead_letters,
     count_poison,
@@ -26,9 +27,9 @@ from payrouter.adapters.redis.views import (
     read_payment,
     read_poison,
 )
-from payrouter.adapters.rows import KEPT_FAILURES, to_blob, write_failure
+from payrouter.adapters.rows import to_blob, write_failure
 from payrouter.domain.errors import StoreUnavailable
-from payrouter.domain.ledger import AttemptRecord
+from payrouter.domain.ledger import KEPT_FAILURES, AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
 from payrouter.domain.window import Window
 from payrouter.ports.queue import Acceptance, Backlog
@@ -51,8 +52,8 @@ _BACKLOG = load_script("common", "backlog")
 _CLAIM = load_script("common", "claim")
 _RELEASE = load_script("common", "release")
 _BEGIN = load_script("common", "begin")
-_CONCLUDE = load_script("common", "conclude")
-_BURY = load_script("common", "bury")
+_CONCLUDE = load_script("common", "note", "conclude")
+_BURY = load_script("common", "note", "bury")
 _FORGOT = load_script("common", "forgot")
 _PURGE = load_script("purge")
 
@@ -86,23 +87,32 @@ class SettledBefore(Protocol):
 class RedisQueue:
     """`PaymentQueue` on Redis. `limit` bounds how many payments may wait, `remember` how many settled ones are known.
 
-    `ledger` knows the settled payments that Redis remembers no more. A dispatcher calls `join` first and runs `keep`;
+    `ledger` knows the settled payments that Redis remembers no more. With `notices` on, one is written of each payment
+    that settles or becomes a dead letter. A dispatcher calls `join` first and runs `keep`;
     a process that only accepts and reads does neither.
     """
 
-    def __init__(
-        self, link: RedisLink, keys: Keys, ledger: SettledBefore, *, limit: int, remember: int = 1_000_000
+    def __init__(  # noqa: PLR0913 - what it is made of, and three numbers of the operator
+        self,
+        link: RedisLink,
+        keys: Keys,
+        ledger: SettledBefore,
+        *,
+        limit: int,
+        remember: int = 1_000_000,
+        notices: bool = False,
     ) -> None:
         self._link = link
         self._keys = keys
         self._ledger = ledger
         self._limit = limit
+        self._notices = int(notices)
         self._holdings = Holdings()
         self._returning: dict[str, tuple[bytes, bytes]] = {}
         self._looks_back = False
         self._connections = 0
         self.membership = Membership(link, keys, self._fenced)
-        self.departures = Departures(link, keys, self._holdings, remember=remember)
+        self.departures = Departures(link, keys, self._holdings, remember=remember, notices=notices)
         self.recovery = Recovery(keys, self.membership, self._holdings, self.departures, ledger)
 
     # -- accept
@@ -114,8 +124,9 @@ class RedisQueue:
         keys = self._keys
         args: Args = [self._limit]
         for payment in payments:
-            args += (to_blob(payment.correlation_id), f"{payment.amount_minor};{payment.accepted_us}")
-        names = [keys.payments, keys.queue, keys.meta, keys.known, keys.known_before]
+            facts = f"{payment.amount_minor};{payment.accepted_us}"
+            args += (to_blob(payment.correlation_id), f"{facts};{payment.trace}" if payment.trace else facts)
+        names = [keys.payments, keys.queue, keys.meta, keys.known, keys.known_before, keys.traces]
         return [_ANSWERS[digit] for digit in await self._link.eval(_ACCEPT, names, args)]
 
     # -- claim
@@ -139,12 +150,12 @@ class RedisQueue:
         if self._returning:
             await self._give_back()
         keys = self._keys
-        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison]
+        names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.meta, keys.poison, keys.traces]
         reply = await self.membership.run(_CLAIM, names, [min(limit, _CLAIM_AT_ONCE)])
         if reply is None:
             return []
-        forgot, *flat = reply
-        deliveries, spoilt = read(flat, self._holdings.claim)
+        forgot, traces, *flat = reply
+        deliveries, spoilt = read(flat, traced(self._holdings.claim, traces))
         try:
             await set_aside(self.membership, keys, spoilt, waiting=True)
             if deliveries and forgot != b"0":
@@ -165,7 +176,7 @@ class RedisQueue:
         return [one for one in deliveries if one.correlation_id not in amounts]
 
     async def _bury(self, deliveries: list[Delivery]) -> None:
-        args: Args = []
+        args: Args = [self._notices]
         buried: dict[str, Claim] = {}
         for delivery in deliveries:
             claim = self._holdings.behind(delivery)
@@ -173,9 +184,9 @@ class RedisQueue:
                 buried[delivery.correlation_id] = claim
                 failure = AttemptRecord(delivery.accepted_us, "", PaymentEvent.INVALID.value, _OTHER_AMOUNT)
                 args += (to_blob(delivery.correlation_id), claim.stored, write_failure(failure))
-        if args:
+        if buried:
             keys = self._keys
-            names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta]
+            names = [keys.dispatchers, keys.queue, keys.payments, keys.dead, keys.failures, keys.meta, *keys.of_notices]
             await self.membership.run(_BURY, names, args)
             for correlation_id, claim in buried.items():
                 self._holdings.drop(correlation_id, claim)
@@ -193,7 +204,9 @@ class RedisQueue:
         try:
             await self._give_back()
         except StoreUnavailable as error:
-            _log.warning("%d payments are given back later: %s", len(self._returning), error)
+            _log.warning(
+                "%d payments are given back later: %s", len(self._returning), error, extra=fact("given_back_later")
+            )
 
     async def _give_back(self) -> None:
         if not self._returning:
@@ -247,7 +260,7 @@ class RedisQueue:
     async def conclude(self, failures: Sequence[FailedAttempt]) -> None:
         """Write down attempts that did not charge and move their payments as `payment.TRANSITIONS` says."""
         moved: dict[str, tuple[Claim, Record, bytes]] = {}
-        args: Args = [KEPT_FAILURES]
+        args: Args = [KEPT_FAILURES, self._notices]
         for failure in failures:
             delivery = failure.intent.delivery
             correlation_id, claim = delivery.correlation_id, self._holdings.behind(delivery)
@@ -258,14 +271,13 @@ class RedisQueue:
                 continue
             after = _concluded(record, failure.event, adopted=claim.adopted)
             text = after.encode()
-            told = AttemptRecord(failure.at_us, failure.intent.processor, failure.event.value, failure.detail)
-            args += (to_blob(correlation_id), stored, text, write_failure(told))
+            args += (to_blob(correlation_id), stored, text, write_failure(AttemptRecord.of(failure)))
             moved[correlation_id] = (claim, after, text)
         if not moved:
             return
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.dead, keys.failures, keys.meta]
-        digits = await self.membership.run(_CONCLUDE, names, args)
+        digits = await self.membership.run(_CONCLUDE, [*names, *keys.of_notices], args)
         if digits is None:
             return
         if ord("0") in digits:
@@ -293,7 +305,11 @@ class RedisQueue:
             async with asyncio.timeout(_LOOK_BACK_WITHIN_S):
                 settled = await self._ledger.summary(Window())
         except (StoreUnavailable, TimeoutError) as error:
-            _log.warning("this Redis is new, and the ledger does not say whether it is too: %s", error or "no answer")
+            _log.warning(
+                "this Redis is new, and the ledger does not say whether it is too: %s",
+                error or "no answer",
+                extra=fact("store_new"),
+            )
             return
         await self._link.eval(_FORGOT, [self._keys.meta], [int(bool(settled))])
         self._looks_back = False
@@ -304,7 +320,7 @@ class RedisQueue:
             await self.departures.make_up()
             await self.membership.leave()
         except StoreUnavailable as error:
-            _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error)
+            _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error, extra=fact("left_unheard"))
         self._holdings.clear()
         self._returning.clear()
 
@@ -331,7 +347,11 @@ class RedisQueue:
 
     def _fenced(self) -> None:
         """Another dispatcher has taken over what was held here: these hands are empty."""
-        _log.warning("another dispatcher took over; %d payments held here are its own now", len(self._holdings))
+        _log.warning(
+            "another dispatcher took over; %d payments held here are its own now",
+            len(self._holdings),
+            extra=fact("taken_over"),
+        )
         self._holdings.clear()
         self._returning.clear()
 
@@ -365,7 +385,8 @@ class RedisQueue:
         """Forget every payment, intent, ledger row and claim."""
         keys = self._keys
         names = [keys.queue, keys.payments, keys.again, keys.dead, keys.orphans, keys.failures, keys.meta]
-        await self._link.eval(_PURGE, [*names, keys.known, keys.known_before, keys.poison], [GROUP])
+        names += [keys.known, keys.known_before, keys.poison, keys.traces, *keys.of_notices]
+        await self._link.eval(_PURGE, names, [GROUP])
         self.forget()
         await self._ledger.purge()
         await self._link.eval(_FORGOT, [keys.meta], [0])

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.membership import LASTS_S
 from payrouter.adapters.redis.scripts import load_script
-from payrouter.adapters.redis.spoilt import read, set_aside
+from payrouter.adapters.redis.spoilt import read, set_aside, traced
 from payrouter.adapters.redis.views import pairs
 from payrouter.adapters.rows import from_blob
 from payrouter.domain.errors import StoreUnavailable
@@ -73,18 +74,21 @@ class Recovery:
         """Return some unresolved attempts, held here from now on, and whether there may be more."""
         keys = self._keys
         names = [keys.dispatchers, keys.queue, keys.payments, keys.again, keys.orphans, keys.meta, keys.poison]
+        names.append(keys.traces)
         calm = asyncio.get_running_loop().time() >= self._take_over_from_s
         reply = await self._membership.run(_ORPHANS, names, [_ADOPT_AT_ONCE, int(calm), self._membership.lasts_ms])
         if reply is None:
             return [], False
-        taken_over, *flat = reply
+        taken_over, traces, *flat = reply
         if taken_over:
-            _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
-        adopted, spoilt = read(flat, self._holdings.adopt)
+            _log.warning(
+                "took over from dispatcher %s, whose heartbeat stopped", taken_over.decode(), extra=fact("took_over")
+            )
+        adopted, spoilt = read(flat, traced(self._holdings.adopt, traces))
         try:
             await set_aside(self._membership, keys, spoilt, waiting=False)
         except StoreUnavailable as error:
-            _log.warning("spoilt payments are put aside later: %s", error)
+            _log.warning("spoilt payments are put aside later: %s", error, extra=fact("spoilt_later"))
         return await self._still_unsettled(adopted), len(flat) >= 2 * _ADOPT_AT_ONCE
 
     async def _still_unsettled(self, intents: list[Intent]) -> list[Intent]:

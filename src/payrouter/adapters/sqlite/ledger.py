@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.rows import from_blob, read_failures, to_blob
+from payrouter.adapters.sqlite.notices import note
 from payrouter.domain.ledger import PaymentRecord, Totals
 from payrouter.domain.payment import PaymentState
 from payrouter.domain.window import ROLLUP_SHIFTS, Cover, Window, cover
@@ -50,18 +51,21 @@ _FIND = (
 
 
 class SqliteLedger:
-    """`Ledger` on a `SqliteStore`."""
+    """`Ledger` on a `SqliteStore`. With `notices` on it writes one of each payment that settles."""
 
-    def __init__(self, store: SqliteStore, processors: ProcessorIds, queue: SqliteQueue) -> None:
+    def __init__(
+        self, store: SqliteStore, processors: ProcessorIds, queue: SqliteQueue, *, notices: bool = False
+    ) -> None:
         self._store = store
         self._processors = processors
         self._queue = queue
+        self._notices = notices
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write charges whose attempts stand; False where there is no such attempt, as it was settled before."""
 
         def work(connection: sqlite3.Connection) -> tuple[list[bool], list[str]]:
-            written = settle(connection, self._processors.by_name, settlements)
+            written = settle(connection, self._processors.by_name, settlements, notices=self._notices)
             return written, _over(connection, settlements, written)
 
         written, _ = await self._store.submit(work, lambda outcome: self._queue.settled(outcome[1]))
@@ -74,9 +78,10 @@ class SqliteLedger:
             new = (one for one, done in zip(settlements, written, strict=True) if done)
             self._queue.settled_waiting({one.intent.delivery.correlation_id for one in new})
 
-        return await self._store.submit(
-            lambda connection: settle_waiting(connection, self._processors.by_name, settlements), committed
-        )
+        def work(connection: sqlite3.Connection) -> list[bool]:
+            return settle_waiting(connection, self._processors.by_name, settlements, notices=self._notices)
+
+        return await self._store.submit(work, committed)
 
     async def summary(self, window: Window) -> dict[str, Totals]:
         """Return totals by processor name; every processor with a settled payment in the window is in it.
@@ -91,7 +96,11 @@ class SqliteLedger:
 
 
 def settle(
-    connection: sqlite3.Connection, processors: Mapping[str, int], settlements: Sequence[Settlement]
+    connection: sqlite3.Connection,
+    processors: Mapping[str, int],
+    settlements: Sequence[Settlement],
+    *,
+    notices: bool = False,
 ) -> list[bool]:
     """Write charges whose attempts stand, inside the caller's transaction; `processors` are numbers by name."""
     written: list[bool] = []
@@ -100,11 +109,17 @@ def settle(
         where = (to_blob(intent.delivery.correlation_id), processors[intent.processor], intent.requested_us)
         written.append(connection.execute(_SETTLE, (one.settled_us, _latency_us(one), *where)).rowcount == 1)
     _roll_up(connection, processors, settlements, written)
+    if notices:
+        _note_settled(connection, settlements, written)
     return written
 
 
 def settle_waiting(
-    connection: sqlite3.Connection, processors: Mapping[str, int], settlements: Sequence[Settlement]
+    connection: sqlite3.Connection,
+    processors: Mapping[str, int],
+    settlements: Sequence[Settlement],
+    *,
+    notices: bool = False,
 ) -> list[bool]:
     """Write charges of payments that wait, inside the caller's transaction; `processors` are numbers by name."""
     written: list[bool] = []
@@ -115,7 +130,14 @@ def settle_waiting(
         values = (one.settled_us, _latency_us(one), *attempt, *where)
         written.append(connection.execute(_SETTLE_WAITING, values).rowcount == 1)
     _roll_up(connection, processors, settlements, written)
+    if notices:
+        _note_settled(connection, settlements, written)
     return written
+
+
+def _note_settled(connection: sqlite3.Connection, settlements: Sequence[Settlement], written: Sequence[bool]) -> None:
+    new = (one for one, done in zip(settlements, written, strict=True) if done)
+    note(connection, PaymentState.SETTLED, [(one.intent.delivery.correlation_id, one.settled_us) for one in new])
 
 
 def _latency_us(settlement: Settlement) -> int:

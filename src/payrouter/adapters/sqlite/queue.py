@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.rows import add_failure, from_blob, read_failures, to_blob
+from payrouter.adapters.sqlite.notices import note
 from payrouter.domain.attempt import Delivery, FailedAttempt, Intent
 from payrouter.domain.ledger import AttemptRecord
 from payrouter.domain.payment import PaymentEvent, PaymentState, next_state
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 HEAD = 4096
 _REFILL = 1024
 
-_INSERT = "INSERT INTO payment (id, amount, accepted_us, state) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING"
+_INSERT = (
+    "INSERT INTO payment (id, amount, accepted_us, state, trace) VALUES (?, ?, ?, 0, ?) ON CONFLICT (id) DO NOTHING"
+)
 # `state <> 3` says nothing new but lets SQLite use the partial index: it does not infer it.
 _COUNT = "SELECT count(*) FROM payment WHERE state = 0 AND state <> 3"
 _WAITING = (
-    "SELECT seq, id, amount, accepted_us, attempts FROM payment "
+    "SELECT seq, id, amount, accepted_us, attempts, trace FROM payment "
     "WHERE state = 0 AND state <> 3 AND seq > ? ORDER BY seq LIMIT ?"
 )
 _BEGIN = (
@@ -49,11 +52,11 @@ _CONCLUDE = "UPDATE payment SET state = ?, failures = ? WHERE seq = ?"
 _IS_SETTLED = "SELECT 1 FROM payment WHERE seq = ? AND state = 3"
 _FORGET = "UPDATE payment SET processor = NULL, requested_us = NULL, reason = NULL WHERE seq = ?"
 _ORPHANS = (
-    "SELECT seq, id, amount, accepted_us, attempts, processor, requested_us, reason FROM payment "
+    "SELECT seq, id, amount, accepted_us, attempts, trace, processor, requested_us, reason FROM payment "
     "WHERE state IN (1, 2) AND state <> 3 ORDER BY seq"
 )
 
-_Row = tuple[int, bytes, int, int, int]
+_Row = tuple[int, bytes, int, int, int, str | None]
 
 
 @dataclass(slots=True)
@@ -64,10 +67,14 @@ class _Claim:
 
 
 class SqliteQueue:
-    """`PaymentQueue` on a `SqliteStore`. `limit` bounds how many payments may wait."""
+    """`PaymentQueue` on a `SqliteStore`. `limit` bounds how many payments may wait.
 
-    def __init__(self, store: SqliteStore, processors: ProcessorIds, *, limit: int) -> None:
+    With `notices` on it writes one of each payment that becomes a dead letter.
+    """
+
+    def __init__(self, store: SqliteStore, processors: ProcessorIds, *, limit: int, notices: bool = False) -> None:
         self._store = store
+        self._notices = notices
         self._processors = processors
         self._limit = limit
         self._receipts = 0
@@ -105,9 +112,9 @@ class SqliteQueue:
         for payment in payments:
             blob = to_blob(payment.correlation_id)
             if room > len(rows):
-                cursor = execute(_INSERT, (blob, payment.amount_minor, payment.accepted_us))
+                cursor = execute(_INSERT, (blob, payment.amount_minor, payment.accepted_us, payment.trace or None))
                 if cursor.rowcount and cursor.lastrowid is not None:
-                    rows.append((cursor.lastrowid, blob, payment.amount_minor, payment.accepted_us, 0))
+                    rows.append((cursor.lastrowid, blob, payment.amount_minor, payment.accepted_us, 0, payment.trace))
                     results.append(Acceptance.ACCEPTED)
                     continue
             known = execute("SELECT amount FROM payment WHERE id = ?", (blob,)).fetchone()
@@ -165,7 +172,7 @@ class SqliteQueue:
         self._receipts += 1
         correlation_id = from_blob(row[1])
         self._claims[correlation_id] = _Claim(row, self._receipts, adopted)
-        return Delivery(correlation_id, row[2], row[3], self._receipts, row[4])
+        return Delivery(correlation_id, row[2], row[3], self._receipts, row[4], row[5] or "")
 
     def _held(self, delivery: Delivery) -> _Claim | None:
         """Return the claim behind a receipt; None when it is stale."""
@@ -227,12 +234,13 @@ class SqliteQueue:
             # The attempt a dead process left is of unknown outcome, whatever its repeats say (I6).
             before = PaymentState.PINNED if claim.adopted else PaymentState(row[0])
             after = next_state(before, failure.event)
-            record = AttemptRecord(failure.at_us, intent.processor, failure.event.value, failure.detail)
             # What was pinned keeps its intent whatever happens (I6), in the dead letters too.
             forget = before is PaymentState.ATTEMPTING and after is not PaymentState.PINNED
-            connection.execute(_CONCLUDE, (after, add_failure(row[2], record), seq))
+            connection.execute(_CONCLUDE, (after, add_failure(row[2], AttemptRecord.of(failure)), seq))
             if forget:
                 connection.execute(_FORGET, (seq,))
+            if after is PaymentState.DEAD_LETTER and self._notices:
+                note(connection, after, [(intent.delivery.correlation_id, failure.at_us)])
             moved.append((intent.delivery, after, row[1]))
         return moved
 
@@ -242,7 +250,7 @@ class SqliteQueue:
                 continue
             claim = self._claims.pop(delivery.correlation_id, None)
             if claim is not None and state is PaymentState.QUEUED:
-                heapq.heappush(self._returned, (*claim.row[:4], attempts))
+                heapq.heappush(self._returned, (*claim.row[:4], attempts, claim.row[5]))
                 self._count += 1
 
     def settled(self, correlation_ids: Iterable[str]) -> None:
@@ -269,9 +277,10 @@ class SqliteQueue:
         self._find_requeued()
         self._recount()
         intents: list[Intent] = []
-        for seq, blob, amount, accepted_us, attempts, processor, requested_us, reason in connection.execute(_ORPHANS):
+        for *row, processor, requested_us, reason in connection.execute(_ORPHANS):
+            seq, blob, amount, accepted_us, attempts, trace = row
             if from_blob(blob) not in self._claims:
-                delivery = self._claimed((seq, blob, amount, accepted_us, attempts), adopted=True)
+                delivery = self._claimed((seq, blob, amount, accepted_us, attempts, trace), adopted=True)
                 intents.append(Intent(delivery, self._processors.by_id[processor], requested_us, reason or ""))
         return intents
 
@@ -322,6 +331,7 @@ class SqliteQueue:
         def delete(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM payment")
             connection.execute("DELETE FROM rollup")
+            connection.execute("DELETE FROM notice")
 
         def forget(_: None) -> None:
             self._reset()

@@ -7,10 +7,11 @@ CREATE TABLE pause (
     at_us     INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Webhooks still to be delivered, written in the transaction of what they tell of (event: 3 settled, 4 dead letter).
+-- Webhooks still to be delivered, written in the transaction of what they tell of (event: 3 settled, 4 dead letter; at_us: when).
 CREATE TABLE notice (
     id     BLOB    NOT NULL,
     event  INTEGER NOT NULL,
+    at_us  INTEGER NOT NULL,
     due_us INTEGER NOT NULL,
     tries  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (id, event)

@@ -11,13 +11,14 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from payrouter.adapters.http.message import STATUS_LINES
+from payrouter.adapters.log_lines import fact
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.payment import parse_correlation_id
 from payrouter.entrypoints.admin.assets import load_assets
-from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_this_machine
-from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view
+from payrouter.entrypoints.admin.metrics import CONTENT_TYPE, scrape
+from payrouter.entrypoints.admin.sessions import Sessions, cookie_header, is_meant, is_of_another_site, is_this_machine
+from payrouter.entrypoints.admin.views import books_view, dead_letter_view, history_view, overview_view, story_view
 from payrouter.entrypoints.api.problems import PROBLEM_TYPE, problem_body
-from payrouter.entrypoints.api.views import payment_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,8 @@ _GUARDS = (
     (b"Content-Security-Policy", _POLICY),
     (b"X-Content-Type-Options", b"nosniff"),
     (b"X-Frame-Options", b"DENY"),
-    (b"Referrer-Policy", b"no-referrer"),
+    # With no-referrer browsers say "Origin: null" of our own login form, as if another site had sent it.
+    (b"Referrer-Policy", b"same-origin"),
     (b"Cross-Origin-Opener-Policy", b"same-origin"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
     (b"Cache-Control", b"no-store"),
@@ -72,6 +74,7 @@ class Admin:
         self._guarded: dict[tuple[bytes, bytes], Any] = {
             (b"GET", b"/"): partial(self._page, "index.html"),
             (b"GET", b"/api/session"): self._session,
+            (b"GET", b"/metrics"): self._metrics,
             (b"GET", b"/api/overview"): self._overview,
             (b"GET", b"/api/history"): self._history,
             (b"GET", b"/api/events"): self._events,
@@ -104,7 +107,11 @@ class Admin:
         except StoreUnavailable as error:
             _problem(reply, 503, f"{error}; try again later", headers=((b"Retry-After", b"1"),))
         except Exception:  # noqa: BLE001 - logged, and answered honestly
-            _log.exception("an operator's request failed: %s", request.path.decode("ascii", "replace")[:80])
+            _log.exception(
+                "an operator's request failed: %s",
+                request.path.decode("ascii", "replace")[:80],
+                extra=fact("request_failed"),
+            )
             if not reply.answered:
                 _problem(reply, 500, "a defect of ours; the log says more")
 
@@ -123,9 +130,16 @@ class Admin:
         if path.startswith(b"/assets/") and method == b"GET":
             self._asset(request, reply)
             return
+        sent = self._sessions.needs_token and request.header(b"authorization") is not None
+        if sent and self._sessions.too_many_tries(reply.peer):
+            _too_many_tries(reply)
+            return
         program = self._sessions.bears_token(request)
         session = self._sessions.of(request)
         if session is None and not program:
+            if sent:
+                _log.warning("somebody asked for the operator's pages with a wrong token")
+                await self._sessions.guessed(reply.peer)
             self._turn_away(request, reply)
             return
         if (handler := self._guarded.get((method, path)) or self._guarded_below(method, path)) is not None:
@@ -178,15 +192,18 @@ class Admin:
         if found is None or name.endswith(".html"):
             _problem(reply, 404, f"there is no file {name[:80]}")
             return
-        headers = (*(pair for pair in _GUARDS if pair[0] != b"Cache-Control"), (b"Cache-Control", b"no-cache"))
-        if request.header(b"if-none-match") == found.etag:
-            reply.send(304, content_type=found.content_type, headers=((b"ETag", found.etag), *headers))
+        form = found.form(request.header(b"accept-encoding"))
+        guards = (pair for pair in _GUARDS if pair[0] != b"Cache-Control")
+        headers = ((b"ETag", form.etag), (b"Cache-Control", b"no-cache"), *form.headers, *guards)
+        if request.header(b"if-none-match") == form.etag:
+            reply.send(304, content_type=found.content_type, headers=headers)
         else:
-            reply.send(200, found.body, content_type=found.content_type, headers=((b"ETag", found.etag), *headers))
+            reply.send(200, form.body, content_type=found.content_type, headers=headers)
 
     async def _page(self, name: str, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         page = self._assets[name]
-        reply.send(200, page.body, content_type=page.content_type, headers=_GUARDS)
+        form = page.form(request.header(b"accept-encoding"))
+        reply.send(200, form.body, content_type=page.content_type, headers=(*form.headers, *_GUARDS))
 
     async def _health(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, {"status": "ok"})
@@ -195,16 +212,18 @@ class Admin:
         if not self._sessions.needs_token:
             _redirect(reply, b"/")
             return
-        if request.header(b"sec-fetch-site") not in (None, b"same-origin", b"none"):
+        if is_of_another_site(request):
             _problem(reply, 403, "sign in from the page of this address")
             return
-        if self._sessions.too_many_tries:
-            _problem(reply, 429, "too many wrong tokens; try again in a moment", headers=((b"Retry-After", b"1"),))
+        if self._sessions.too_many_tries(reply.peer):
+            _too_many_tries(reply)
             return
         form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
-        fresh = await self._sessions.sign_in(form.get("token", ""))
+        fresh = await self._sessions.sign_in(form.get("token", ""), reply.peer)
         if fresh is None:
-            _log.warning("somebody tried to sign in to the operator's pages with a wrong token")
+            _log.warning(
+                "somebody tried to sign in to the operator's pages with a wrong token", extra=fact("sign_in_failed")
+            )
             _redirect(reply, b"/login?wrong=1")
         else:
             _redirect(reply, b"/", cookie_header(fresh, request))
@@ -225,6 +244,9 @@ class Admin:
 
     async def _overview(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, overview_view(await self._desk.latest(), self._operations))
+
+    async def _metrics(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
+        reply.send(200, scrape(await self._desk.glance()), content_type=CONTENT_TYPE.encode(), headers=_GUARDS)
 
     async def _history(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         _json(reply, history_view(self._desk.history, self._names))
@@ -252,8 +274,11 @@ class Admin:
 
     def _tell(self, overview: Overview) -> None:
         event = self._event(overview)
-        for stream in list(self._streams):
-            stream.write(event)
+        for stream, session in list(self._streams.items()):
+            if session is None or self._sessions.lives(session):
+                stream.write(event)
+            else:
+                stream.close()
 
     # -- payments
 
@@ -263,7 +288,7 @@ class Admin:
         if record is None:
             _problem(reply, 404, f"no payment {text} is known here; perhaps it was never accepted, or was purged")
             return
-        _json(reply, payment_view(record, self._operations.processors))
+        _json(reply, story_view(record, self._operations.processors))
 
     async def _dead_letters(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
         asked = dict(parse_qsl(request.query.decode("utf-8", "replace")))
@@ -295,7 +320,7 @@ class Admin:
             raise InvalidInput('send either {"correlationIds": ["<uuid>"]} or {"all": true}')
         ids = None if wanted.correlation_ids is None else [parse_correlation_id(one) for one in wanted.correlation_ids]
         retried = await self._desk.retry(ids)
-        _log.info("an operator sent %d dead letters again", retried)
+        _log.info("an operator sent %d dead letters again", retried, extra=fact("dead_letters_retried"))
         _json(reply, {"retried": retried})
 
     # -- processors, books
@@ -305,7 +330,7 @@ class Admin:
             _problem(reply, 404, f"there is no processor {name[:40]!r}; there are {', '.join(self._names)}")
             return
         await self._operations.pause(name, paused=paused)
-        _log.info("an operator %s %s", "paused" if paused else "resumed", name)
+        _log.info("an operator %s %s", "paused" if paused else "resumed", name, extra=fact("operator_paused"))
         _json(reply, {"processor": name, "paused": paused})
 
     async def _books(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002
@@ -324,6 +349,10 @@ def _limit(text: str) -> int:
 
 def _json(reply: Reply, what: Any, *, status: int = 200) -> None:
     reply.send(status, msgspec.json.encode(what), headers=_GUARDS)
+
+
+def _too_many_tries(reply: Reply) -> None:
+    _problem(reply, 429, "too many wrong tokens; try again in a moment", headers=((b"Retry-After", b"1"),))
 
 
 def _redirect(reply: Reply, where: bytes, *headers: tuple[bytes, bytes]) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -24,6 +26,8 @@ LASTS_S = 12 * 3600.0
 MOST_SESSIONS = 100
 WRONG_COSTS_S = 1.0
 MOST_TRIES_AT_ONCE = 4
+# A name or an address, of IPv6 in brackets, and perhaps a port.
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]*)?")
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class Sessions:
         self._token = token.encode()
         self._monotonic_s = monotonic_s
         self._sessions: dict[str, Session] = {}
-        self._trying = 0
+        self._trying: Counter[str | None] = Counter()
         self._nobody = Session("", float("inf"), secrets.token_urlsafe(24))
 
     @property
@@ -50,26 +54,33 @@ class Sessions:
         """Whether operators have to sign in."""
         return bool(self._token)
 
-    async def sign_in(self, token: str) -> Session | None:
-        """Return a new session, None for a wrong token: that takes a second, and only a few can be tried at once."""
+    async def sign_in(self, token: str, peer: str | None = "") -> Session | None:
+        """Return a new session, None for a wrong token, after the second it costs the address that sent it."""
         if hmac.compare_digest(token.encode(), self._token):
             while len(self._sessions) >= MOST_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))
             key = secrets.token_urlsafe(32)
             self._sessions[key] = Session(key, self._monotonic_s() + LASTS_S, secrets.token_urlsafe(24))
             return self._sessions[key]
-        if self._trying < MOST_TRIES_AT_ONCE:
-            self._trying += 1
-            try:
-                await asyncio.sleep(WRONG_COSTS_S)
-            finally:
-                self._trying -= 1
+        await self.guessed(peer)
         return None
 
-    @property
-    def too_many_tries(self) -> bool:
-        """Whether so many wrong tokens are being tried that the next has to wait."""
-        return self._trying >= MOST_TRIES_AT_ONCE
+    async def guessed(self, peer: str | None) -> None:
+        """Let a wrong token cost its sender a second; see `too_many_tries`."""
+        self._trying[peer] += 1
+        try:
+            await asyncio.sleep(WRONG_COSTS_S)
+        finally:
+            self._trying[peer] -= 1
+            if not self._trying[peer]:
+                del self._trying[peer]
+
+    def too_many_tries(self, peer: str | None) -> bool:
+        """Whether so many wrong tokens of an address are being paid for that its next is not even looked at.
+
+        By address, so that whoever guesses keeps nobody out but those who share it.
+        """
+        return self._trying[peer] >= MOST_TRIES_AT_ONCE
 
     def sign_out(self, session: Session) -> None:
         """End a session."""
@@ -85,6 +96,10 @@ class Sessions:
             return None
         return found
 
+    def lives(self, session: Session) -> bool:
+        """Whether a session still counts."""
+        return not self.needs_token or (session.key in self._sessions and session.until_s >= self._monotonic_s())
+
     def bears_token(self, request: Request) -> bool:
         """Return whether a program sent the token itself."""
         scheme, _, sent = (request.header(b"authorization") or b"").partition(b" ")
@@ -93,19 +108,27 @@ class Sessions:
 
 def is_meant(request: Request, session: Session) -> bool:
     """Return whether a change was asked for by our own page: it knows the session's word, and no other site sent it."""
-    site = request.header(b"sec-fetch-site")
-    if site is not None and site not in (b"same-origin", b"none"):
-        return False
-    origin = request.header(b"origin")
-    if origin is not None and origin.partition(b"://")[2] != (request.header(b"host") or b""):
+    if is_of_another_site(request):
         return False
     return hmac.compare_digest(request.header(b"x-csrf-token") or b"", session.csrf.encode())
+
+
+def is_of_another_site(request: Request) -> bool:
+    """Return whether a browser says that a page of another address sent this."""
+    site = request.header(b"sec-fetch-site")
+    if site is not None and site not in (b"same-origin", b"none"):
+        return True
+    origin = request.header(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != (request.header(b"host") or b"")
 
 
 def is_this_machine(request: Request) -> bool:
     """Return whether a request was addressed to this machine by a name that only means this machine."""
     host = (request.header(b"host") or b"").decode("ascii", "replace").lower()
-    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found[1] or found[2]
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

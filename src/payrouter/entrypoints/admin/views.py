@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from payrouter import __version__
+from payrouter.application.story import story
 from payrouter.domain.money import format_minor
 from payrouter.domain.window import format_instant
+from payrouter.entrypoints.api.views import payment_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from payrouter.application.books_watch import BooksReport
     from payrouter.application.desk import Overview, Point, ProcessorOverview, Waiting
     from payrouter.bootstrap.operating import Operations
-    from payrouter.domain.ledger import Totals
+    from payrouter.domain.ledger import PaymentRecord, Totals
+    from payrouter.domain.processor import Processor
     from payrouter.domain.snapshot import NodeSnapshot
     from payrouter.ports.queue import DeadLetter
 
@@ -124,6 +127,15 @@ def history_view(points: Iterable[Point], names: tuple[str, ...]) -> dict[str, A
             for name in names
         },
     }
+
+
+def story_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> dict[str, Any]:
+    """Return a payment as clients see it, and everything that happened to it."""
+    steps = [
+        {"at": format_instant(step.at_us), "kind": step.kind.value, "text": step.text}
+        for step in story(record, processors)
+    ]
+    return {**payment_view(record, processors), "story": steps}
 
 
 def dead_letter_view(one: DeadLetter) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from payrouter import __version__
 from payrouter.domain.money import MAX_MINOR
 from payrouter.domain.payment import PaymentState
+from payrouter.entrypoints.api.waiting import LONGEST_S
 
 _UUID = {"type": "string", "format": "uuid"}
 _INSTANT = {"type": "string", "format": "date-time"}
@@ -37,17 +38,52 @@ _WHERE_IT_STANDS = {
     "parameters": {"correlationId": "$request.body#/correlationId"},
     "description": "Where the payment stands.",
 }
+_APPLIED = {"description": "the seconds waited at most", "schema": {"type": "string", "pattern": "^wait=[0-9]+$"}}
 _MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
 
 
-def openapi_document(processor_names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the document for a router with these processors."""
+def openapi_document(
+    processor_names: tuple[str, ...], *, keys: bool = False, rate_limited: bool = False
+) -> dict[str, Any]:
+    """Return the document for a router with these processors.
+
+    `keys`: clients need an API key. `rate_limited`: they may not hand in payments as fast as they like.
+    """
+    document = _open_document(processor_names)
+    if rate_limited:
+        document["paths"]["/payments"]["post"]["responses"]["429"] = _problem(
+            "This client hands in payments faster than it may.", retry=True
+        )
+    if keys:
+        document["components"]["securitySchemes"] = _SCHEMES
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if path not in _NEEDS_NO_KEY:
+                    operation["security"] = [{name: []} for name in _SCHEMES]
+                    operation["responses"]["401"] = _unauthorized()
+    return document
+
+
+_NEEDS_NO_KEY = frozenset(("/health",))
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def _unauthorized() -> dict[str, Any]:
+    challenge = {"description": "what is missing", "schema": {"const": "Bearer"}}
+    return {**_problem("No key, or one that is not known here."), "headers": {"WWW-Authenticate": challenge}}
+
+
+def _open_document(processor_names: tuple[str, ...]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Payrouter",
             "version": __version__,
-            "description": "Least-cost payment router. A payment is durable before it is accepted.",
+            "description": "Least-cost payment router. A payment is durable before it is accepted. "
+            "For people: /docs shows the same as a page.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {
@@ -65,13 +101,35 @@ def _post_payment() -> dict[str, Any]:
     return {
         "operationId": "acceptPayment",
         "summary": "Hand in a payment",
-        "description": "Answers 202 once the payment is durably queued. The same correlationId is one payment.",
+        "description": "Answers 202 once the payment is durably queued. The same correlationId is one payment. "
+        "With Prefer: wait=N the answer is 200 with the payment, if it is settled or a dead letter within so many "
+        "seconds.",
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "required": False,
+                "description": f"wait=N (RFC 7240): wait up to N seconds, {LONGEST_S} at most, for the payment's end. "
+                "Anything else is ignored, as is this when too many are waiting",
+                "schema": {"type": "string"},
+                "example": "wait=5",
+            }
+        ],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewPayment"}}},
         },
         "responses": {
-            "202": {**_json("Durably queued, now or before.", _MESSAGE), "links": {"payment": _WHERE_IT_STANDS}},
+            "200": {
+                **_json("Settled or a dead letter, in the time asked for.", {"$ref": "#/components/schemas/Payment"}),
+                "headers": {"Preference-Applied": _APPLIED},
+                "links": {"payment": _WHERE_IT_STANDS},
+            },
+            "202": {
+                **_json("Durably queued, now or before.", _MESSAGE),
+                "headers": {"Preference-Applied": {**_APPLIED, "required": False}},
+                "links": {"payment": _WHERE_IT_STANDS},
+            },
             "400": _problem("Not JSON, or not HTTP."),
             "408": _problem("The request did not arrive in time."),
             "409": _problem("This correlationId was accepted with another amount."),
@@ -229,12 +287,15 @@ _PAYMENT = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["at", "processor", "outcome", "detail"],
+                "required": ["at", "processor", "outcome", "detail", "requestedAt", "latencyMs", "reason"],
                 "properties": {
                     "at": _INSTANT,
                     "processor": {"type": "string"},
                     "outcome": {"type": "string"},
                     "detail": {"type": "string"},
+                    "requestedAt": _nullable(_INSTANT),
+                    "latencyMs": _nullable({"type": "number", "description": "of this POST; a repeat has its own"}),
+                    "reason": _nullable({"type": "string", "description": "why it went there, in words"}),
                 },
             },
         },

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.event_log import EventLog
 from payrouter.adapters.http.server import HttpServer
+from payrouter.adapters.log_lines import fact
 from payrouter.bootstrap import Dispatching, Intake, Router, running_dispatcher, running_intake, running_router
 from payrouter.domain.errors import StoreUnavailable
 from payrouter.entrypoints.api.problems import refusal
 from payrouter.entrypoints.api.routes import Api
 from payrouter.entrypoints.running import run_async
+from payrouter.entrypoints.webhook_body import webhook_body
 from payrouter.settings import Address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from payrouter.adapters.http.message import Reply, Request
     from payrouter.settings import Settings
 
 _log = logging.getLogger("payrouter")
@@ -46,38 +49,63 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     from payrouter.entrypoints.admin.serve import beside  # noqa: PLC0415
 
     async with (
-        running_router(settings, _events()) as router,
+        running_router(settings, _events(), body_of=webhook_body) as router,
         beside(settings, router) as pages,
-        _listening(router, settings) as (server, address),
+        _listening(router, settings) as front,
     ):
         if pages is not None:
-            _log.info("the operator's pages are on http://%s", pages)
+            _log.info("the operator's pages are on http://%s", pages, extra=fact("pages_started"))
         try:
-            yield Serving(router, address, pages)
+            yield Serving(router, front.address, pages)
         finally:
             # Both at once: the whole stop has one bound.
             within_s = settings.stop_timeout_s
-            await asyncio.gather(server.stop(within_s), router.dispatcher.drain(within_s))
+            await asyncio.gather(front.stop(within_s), router.dispatcher.drain(within_s))
 
 
 def _events() -> EventLog:
     return EventLog(SystemClock().monotonic_s)
 
 
+class _Front(NamedTuple):
+    """The API where it listens."""
+
+    api: Api
+    server: HttpServer
+    address: Address
+
+    async def stop(self, within_s: float) -> None:
+        """Take no new connections, answer what was asked, hang up: within so many seconds."""
+        self.api.let_go()
+        await self.server.stop(within_s)
+
+
 @asynccontextmanager
-async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[tuple[HttpServer, Address]]:
-    api = Api(intake, allow_purge=settings.allow_purge)
-    server = HttpServer(api, refusal=refusal)
-    address = settings.bind
+async def _listening(intake: Intake, settings: Settings) -> AsyncIterator[_Front]:
+    keys, rate_limit_per_s = settings.api_keys, settings.rate_limit_per_s
+    api = Api(intake, allow_purge=settings.allow_purge, keys=bool(keys), rate_limited=bool(rate_limit_per_s))
+    handler: Callable[[Request, Reply], None] = api
+    if keys or rate_limit_per_s:
+        # Imported only where it is used, and only there in the way of a payment.
+        from payrouter.entrypoints.api.gate import Gate  # noqa: PLC0415
+
+        monotonic_s = SystemClock().monotonic_s
+        handler = Gate(api, keys=keys, rate_limit_per_s=rate_limit_per_s, events=intake.events, monotonic_s=monotonic_s)
+    server = HttpServer(handler, refusal=refusal)
+    front = _Front(api, server, await _bound(server, settings.bind))
+    try:
+        yield front
+    finally:
+        await front.stop(settings.stop_timeout_s)
+        await api.close()
+
+
+async def _bound(server: HttpServer, address: Address) -> Address:
+    """Let a server listen on an address, and return it; port 0 picks one."""
     if address.path is not None:
         await server.start_unix(address.path)
-    else:
-        address = Address(address.host, await server.start_tcp(address.host, address.port))
-    try:
-        yield server, address
-    finally:
-        await server.stop(settings.stop_timeout_s)
-        await api.close()
+        return address
+    return Address(address.host, await server.start_tcp(address.host, address.port))
 
 
 async def serve_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -88,18 +116,18 @@ async def serve_until_stopped(settings: Settings, announce: Callable[[Address], 
         announce(address)
         await stop.wait()
         await _say_stopping(router)
-    _log.info("stopped; what was not settled waits in %s", router.where)
+    _log.info("stopped; what was not settled waits in %s", router.where, extra=fact("stopped"))
 
 
 async def answer_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
     """Accept payments and answer questions until SIGINT or SIGTERM; dispatchers elsewhere do the rest."""
     stop = _stop_signal()
-    async with running_intake(settings, _events()) as intake, _listening(intake, settings) as (_, address):
+    async with running_intake(settings, _events()) as intake, _listening(intake, settings) as front:
         _settle_down()
-        announce(address)
+        announce(front.address)
         await stop.wait()
-        _log.info("stopping")
-    _log.info("stopped")
+        _log.info("stopping", extra=fact("stopping"))
+    _log.info("stopped", extra=fact("stopped"))
 
 
 async def administrate_until_stopped(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -112,20 +140,20 @@ async def administrate_until_stopped(settings: Settings, announce: Callable[[Add
         _settle_down()
         announce(address)
         await stop.wait()
-        _log.info("stopping")
-    _log.info("stopped")
+        _log.info("stopping", extra=fact("stopping"))
+    _log.info("stopped", extra=fact("stopped"))
 
 
 async def dispatch_until_stopped(settings: Settings, announce: Callable[[], None]) -> None:
     """Hand payments to processors until SIGINT or SIGTERM."""
     stop = _stop_signal()
     _give_way()
-    async with running_dispatcher(settings, _events()) as running:
+    async with running_dispatcher(settings, _events(), body_of=webhook_body) as running:
         _settle_down()
         announce()
         await stop.wait()
         await _say_stopping(running)
-    _log.info("stopped; what was not settled waits in %s", running.where)
+    _log.info("stopped; what was not settled waits in %s", running.where, extra=fact("stopped"))
 
 
 def _stop_signal() -> asyncio.Event:
@@ -157,7 +185,9 @@ async def _say_stopping(running: Router | Dispatching) -> None:
         waiting = str((await running.queue.backlog()).waiting)
     except StoreUnavailable:
         waiting = "an unknown number of"
-    _log.info("stopping: %d attempts in flight, %s payments waiting", running.dispatcher.in_flight, waiting)
+    in_flight = running.dispatcher.in_flight
+    extra = fact("stopping", inFlight=in_flight, waiting=waiting)
+    _log.info("stopping: %d attempts in flight, %s payments waiting", in_flight, waiting, extra=extra)
 
 
 def run(settings: Settings, announce: Callable[[Address], None]) -> None:

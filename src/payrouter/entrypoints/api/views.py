@@ -37,6 +37,9 @@ def payment_view(record: PaymentRecord, processors: tuple[Processor, ...]) -> di
                 "processor": failure.processor,
                 "outcome": failure.outcome,
                 "detail": failure.detail,
+                "requestedAt": _instant(failure.requested_us),
+                "latencyMs": failure.latency_ms,
+                "reason": Reason.decode(failure.reason).in_words(failure.processor) if failure.reason else None,
             }
             for failure in record.failures
         ],

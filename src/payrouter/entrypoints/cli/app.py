@@ -9,8 +9,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.log_output import configure_logs
 from payrouter.domain.errors import InvalidSettings, PayrouterError
-from payrouter.entrypoints.cli.plain import say
+from payrouter.entrypoints.cli.plain import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,19 +25,15 @@ _INTERRUPTED = 130
 
 def run_cli() -> None:
     """Run the command line and turn errors raised on purpose into one clear message."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    # A server's own settings come later, once they are read; every other command talks to people.
+    configure_logs(form="text")
     try:
         _command(sys.argv[1:])()
     except InvalidSettings as error:
-        say(f"payrouter: {error}")
+        tell(logging.CRITICAL, "ended", f"payrouter: {error}")
         sys.exit(2)
     except PayrouterError as error:
-        say(f"payrouter: {error}")
+        tell(logging.CRITICAL, "ended", f"payrouter: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

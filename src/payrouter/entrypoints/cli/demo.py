@@ -20,7 +20,7 @@ from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.entrypoints.api.serve import serving
 from payrouter.entrypoints.cli.common import CommandFailed, reachable, terminal
 from payrouter.entrypoints.cli.demo_status import Places, Status, introduction
-from payrouter.entrypoints.cli.plain import settings_in_force
+from payrouter.entrypoints.cli.plain import server_settings
 from payrouter.entrypoints.cli.simulated import simulated_processor
 from payrouter.entrypoints.running import run_async
 from payrouter.settings import PREFIX, Address, Settings
@@ -70,7 +70,7 @@ def demo(
 
 def _plan(port: int | None, default_port: int, fallback_port: int) -> Plan:
     # Sample payments have no place in anybody's Redis and PostgreSQL: the demo is one process on one file.
-    settings = replace(settings_in_force(need_processors=False), redis_url="", postgres_url="")
+    settings = replace(server_settings(need_processors=False), redis_url="", postgres_url="")
     if settings.bind.path is not None:
         raise CommandFailed(
             f"the demo needs a port, got {PREFIX}BIND={settings.bind}; set it to host:port, or unset it"
@@ -81,7 +81,8 @@ def _plan(port: int | None, default_port: int, fallback_port: int) -> Plan:
         return Plan(settings, (), keep_books=True)
     simulated = (("default", default_port, Decimal("0.05")), ("fallback", fallback_port, Decimal("0.15")))
     chosen = f"{PREFIX}DATA" in os.environ or settings.data != Settings().data
-    return Plan(settings, simulated, keep_books=chosen)
+    # Its sample payments have no key, and the calls it suggests need none: there is nothing to guard.
+    return Plan(replace(settings, api_keys=(), rate_limit_per_s=0.0), simulated, keep_books=chosen)
 
 
 async def _run(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.table import Table
 
+from payrouter.adapters.log_output import LineWriter
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
 from payrouter.domain.urls import without_secrets
@@ -124,10 +125,10 @@ class Status:
 @contextmanager
 def _logging_above() -> Iterator[None]:
     """Let log lines appear above a live table, not inside it: it has put itself in place of `sys.stderr`."""
-    handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
-    streams = [handler.setStream(sys.stderr) for handler in handlers]
+    writers = [one for one in logging.getLogger().handlers if isinstance(one, LineWriter)]
+    streams = [writer.redirect(sys.stderr) for writer in writers]
     try:
         yield
     finally:
-        for handler, stream in zip(handlers, streams, strict=True):
-            handler.setStream(stream or sys.__stderr__)
+        for writer, stream in zip(writers, streams, strict=True):
+            writer.redirect(stream)

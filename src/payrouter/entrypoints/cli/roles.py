@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from payrouter.entrypoints.api.serve import administrate_until_stopped, answer_until_stopped, dispatch_until_stopped
-from payrouter.entrypoints.cli.plain import say, settings_in_force
+from payrouter.entrypoints.cli.plain import server_settings, tell
 from payrouter.entrypoints.running import run_async
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ def api() -> None:
 
     Example: `PAYROUTER_BIND=unix:/run/payrouter/api1.sock payrouter api`
     """
-    settings = settings_in_force()
+    settings = server_settings()
 
     def announce(address: Address) -> None:
-        say(f"payrouter api is listening on {address}")
+        tell(logging.INFO, "started", f"payrouter api is listening on {address}")
 
     run_async(answer_until_stopped(settings, announce))
 
@@ -36,11 +37,11 @@ def dispatcher() -> None:
 
     Example: `payrouter dispatcher`
     """
-    settings = settings_in_force()
+    settings = server_settings()
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)
 
     def announce() -> None:
-        say(f"payrouter dispatcher is routing to {names}")
+        tell(logging.INFO, "started", f"payrouter dispatcher is routing to {names}")
 
     run_async(dispatch_until_stopped(settings, announce))
 
@@ -54,9 +55,9 @@ def admin() -> None:
 
     Example: `PAYROUTER_ADMIN_BIND=127.0.0.1:8080 payrouter admin`
     """
-    settings = settings_in_force()
+    settings = server_settings()
 
     def announce(address: Address) -> None:
-        say(f"payrouter admin is on http://{address}")
+        tell(logging.INFO, "started", f"payrouter admin is on http://{address}")
 
     run_async(administrate_until_stopped(settings, announce))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from payrouter.entrypoints.api.serve import run
-from payrouter.entrypoints.cli.plain import say, settings_in_force
+from payrouter.entrypoints.cli.plain import server_settings, tell
 
 if TYPE_CHECKING:
     from payrouter.settings import Address
@@ -21,12 +22,12 @@ def serve() -> None:
 
     Example: `PAYROUTER_BIND=0.0.0.0:9999 payrouter serve`
     """
-    settings = settings_in_force()
+    settings = server_settings()
     names = ", ".join(f"{one.name} ({one.fee_percent})" for one in settings.processors)
 
     books = "PostgreSQL" if settings.clustered else settings.data
 
     def announce(address: Address) -> None:
-        say(f"payrouter is listening on {address}, routing to {names}; books in {books}")
+        tell(logging.INFO, "started", f"payrouter is listening on {address}, routing to {names}; books in {books}")
 
     run(settings, announce)

@@ -1,12 +1,13 @@
 -- Deliver waiting payments to an instance, oldest first.
--- KEYS: dispatchers, queue, payments, again, meta, poison       ARGV: instance, group, limit
--- Returns nil when the instance is fenced; else 0 when every settled payment is known here, then id and record of each.
+-- KEYS: dispatchers, queue, payments, again, meta, poison, traces       ARGV: instance, group, limit
+-- Returns nil when the instance is fenced; else 0 when every settled payment is known here, traces of the delivered, then
+-- id and record of each.
 local dispatchers, queue, payments, again, meta, poison = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local instance, group, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not registered(dispatchers, instance) then
   return nil
 end
-local reply = { redis.call('HGET', meta, 'forgot') or '0' }
+local reply = { redis.call('HGET', meta, 'forgot') or '0', {} }
 local consumer = consumer_of(instance)
 
 local function set_waiting_aside(entry, id, record)
@@ -75,4 +76,5 @@ if #back < limit then
     end
   end
 end
+add_traces(KEYS[7], reply)
 return reply

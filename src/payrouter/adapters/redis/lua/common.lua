@@ -62,6 +62,22 @@ local function set_aside(queue, group, poison, meta, entry, id, record)
   redis.call('XDEL', queue, entry)
 end
 
+-- Put the traces of delivered payments, ids and traces in turn, in the place that `reply` has for them: its second. Ids
+-- and records follow there. Most clients trace nothing.
+local function add_traces(traces, reply)
+  reply[2] = {}
+  if redis.call('EXISTS', traces) == 0 then
+    return
+  end
+  for i = 3, #reply, 2 do
+    local trace = redis.call('HGET', traces, reply[i])
+    if trace then
+      reply[2][#reply[2] + 1] = reply[i]
+      reply[2][#reply[2] + 1] = trace
+    end
+  end
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,6 +1,7 @@
 -- Move payments whose attempt did not charge, each only from the record it is known to have.
--- KEYS: dispatchers, queue, payments, again, dead, failures, meta
--- ARGV: instance, group, most failures kept, then per attempt: id, record before, record after, failure as JSON
+-- KEYS: dispatchers, queue, payments, again, dead, failures, meta, notices, notices-since, notices-tries
+-- ARGV: instance, group, most failures kept, 1 when notices are to be written, then per attempt: id, record before, record
+-- after, failure as JSON
 -- Returns one digit per attempt, 1 where it was moved now, 0 where it was not as known, perhaps because an earlier call
 -- has moved it; nil when the instance is fenced.
 local dispatchers, queue, payments, again, dead, failures, meta =
@@ -20,8 +21,8 @@ local function add_failure(id, failure)
   redis.call('HSET', failures, id, text)
 end
 
-local answers = {}
-for i = 4, #ARGV, 4 do
+local answers, buried = {}, {}
+for i = 5, #ARGV, 4 do
   local id, before, after, failure = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local record = redis.call('HGET', payments, id)
   if record == before then
@@ -33,11 +34,15 @@ for i = 4, #ARGV, 4 do
       redis.call('HINCRBY', meta, 'waiting', 1)
     elseif state == 'D' then
       redis.call('ZADD', dead, 0, member(entry, id))
+      buried[#buried + 1] = id
     end
     if state ~= 'P' then
       redis.call('XACK', queue, group, entry)
     end
   end
   answers[#answers + 1] = record == before and '1' or '0'
+end
+if #buried > 0 and ARGV[4] == '1' then
+  note(KEYS[8], KEYS[9], KEYS[10], '4', buried, now_us())
 end
 return table.concat(answers)

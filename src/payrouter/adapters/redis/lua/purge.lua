@@ -1,5 +1,6 @@
 -- Forget every payment. Dispatchers stay registered.
--- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, poison       ARGV: group
+-- KEYS: queue, payments, again, dead, orphans, failures, meta, known, known-before, poison, and all else that is to go
+-- ARGV: group
 for i = 1, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end

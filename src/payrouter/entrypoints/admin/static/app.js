@@ -6,7 +6,7 @@ import { $, announce, attribute, show, text } from "/assets/dom.js";
 import { clock } from "/assets/format.js";
 import { History } from "/assets/history.js";
 import { listen } from "/assets/live.js";
-import { comeBack, get, openSession, signOut } from "/assets/net.js";
+import { get, openSession, signOut } from "/assets/net.js";
 import { drawBadges, drawCharts, drawOverview, drawProblems, onRange } from "/assets/overview.js";
 import { hidePayment, showPayment } from "/assets/payment.js";
 import { follow } from "/assets/views.js";
@@ -110,7 +110,6 @@ async function startSession() {
   });
 }
 
-comeBack();
 startTheme();
 startDeadLetters();
 startBooks();

@@ -1,7 +1,7 @@
 // Our books against the processors': sums, differences by payment, comparing now.
 
 import { $, chip, el, row, show, text } from "/assets/dom.js";
-import { cents, instant, money, plural } from "/assets/format.js";
+import { cents, count, instant, money, plural } from "/assets/format.js";
 import { get, post } from "/assets/net.js";
 
 const STATES = {
@@ -50,15 +50,18 @@ const stateChip = (state) => chip(...(STATES[state] ?? ["plain", "unknown", stat
 
 function draw(audit) {
   const span = audit.from || audit.to ? `Window ${audit.from ? `from ${instant(audit.from)}` : ""} ${audit.to ? `to ${instant(audit.to)}` : ""}`.trim() : "";
-  const words = [audit.at ? `Compared at ${instant(audit.at)}` : "", span].filter(Boolean).join(" · ");
-  $("books-verdict").replaceChildren(stateChip(audit.state), el("span", { text: words || hint(audit.state) }));
+  const remark = audit.state === "agree" || audit.state === "differ" ? "" : audit.text || hint(audit.state);
+  const words = [audit.at ? `Compared at ${instant(audit.at)}` : "", span, remark].filter(Boolean).join(" · ");
+  $("books-verdict").replaceChildren(stateChip(audit.state), el("span", { text: words }));
   $("books-rows").replaceChildren(...audit.processors.map(processorRow));
   show($("differences-table"), audit.differences.length > 0);
   show($("differences-none"), audit.differences.length === 0);
   text($("differences-none"), audit.state === "agree" ? "None." : "None known.");
+  const inAll = audit.differencesInAll ?? audit.differences.length;
+  text($("differences-count"), audit.differences.length < inAll ? `The first ${count(audit.differences.length)} of ${count(inAll)}.` : "");
   $("differences-rows").replaceChildren(...audit.differences.map((one) => row(
     ["Payment", one.correlationId ? el("a", { class: "id", href: `#payment=${one.correlationId}`, text: one.correlationId }) : "–"],
-    ["Processor", one.processor], ["Kind", one.kind], ["Found", instant(one.at).slice(0, 19), "nowrap"], ["What it is", one.text, "words"])));
+    ["Processor", one.processor], ["Kind", one.kind], ["Requested", instant(one.at).slice(0, 19), "nowrap"], ["What it is", one.text, "words"])));
 }
 
 function hint(state) {

@@ -9,7 +9,7 @@ const TYPED_MS = 250;
 
 const selected = new Set();
 let shown = [];
-let total = 0;
+let total = 0; // those that the filter lets through
 let open = false;
 let typed = 0;
 let asked = 0;
@@ -58,7 +58,7 @@ async function load() {
   }
   if (turn !== asked) return; // a later question is on its way
   shown = answer.shown;
-  total = answer.count;
+  total = filter() === "" ? answer.count : answer.found;
   const present = new Set(shown.map((one) => one.correlationId));
   for (const id of selected) if (!present.has(id)) selected.delete(id);
   drawRows();

@@ -1,6 +1,8 @@
-// The login page: say that the token was wrong.
-const wrong = document.getElementById("wrong");
+// The login page: say that the token was wrong, and keep where somebody wanted to go.
+const token = document.getElementById("token");
 if (new URLSearchParams(location.search).has("wrong")) {
-  wrong.hidden = false;
-  document.getElementById("token").setAttribute("aria-invalid", "true");
+  document.getElementById("wrong").hidden = false;
+  token.setAttribute("aria-invalid", "true");
 }
+// What is behind the # survives the server's redirects.
+token.form.action = `/login${location.hash}`;

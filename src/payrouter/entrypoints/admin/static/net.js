@@ -1,6 +1,5 @@
 // Calls to the admin API. A session that ended sends the user to the login page, and back afterwards.
 
-const RETURN = "payrouter-return";
 const WITHIN_MS = 15000;
 
 let session = null;
@@ -13,24 +12,9 @@ export class Problem extends Error {
   }
 }
 
+/** Go to the login page, which comes back to where we are: it keeps what is behind the #. */
 export function toLogin() {
-  try {
-    sessionStorage.setItem(RETURN, location.hash);
-  } catch {
-    // Without storage the way back is lost, nothing else.
-  }
-  location.assign("/login");
-}
-
-/** Go back to where a lost session was; call once at the start. */
-export function comeBack() {
-  try {
-    const hash = sessionStorage.getItem(RETURN);
-    sessionStorage.removeItem(RETURN);
-    if (hash && !location.hash) history.replaceState(null, "", hash);
-  } catch {
-    // As above.
-  }
+  location.assign(`/login${location.hash}`);
 }
 
 async function call(path, options) {

@@ -2,7 +2,7 @@
 
 import { Chart } from "/assets/chart.js";
 import { $, announce, attribute, chip, el, keyed, row, show, text } from "/assets/dom.js";
-import { count, money, percent, plural, rate, span } from "/assets/format.js";
+import { clock, count, money, percent, plural, rate, span } from "/assets/format.js";
 import { drawProcessors } from "/assets/processors.js";
 
 const BOOKS = {
@@ -71,7 +71,12 @@ function drawBooksTile(audit) {
   const [kind, word] = BOOKS[audit.state] ?? ["plain", audit.state];
   text($("t-books"), word);
   mark($("t-books"), kind === "plain" ? null : kind);
-  text($("t-books-text"), audit.text ?? (audit.differences ? plural(audit.differences, "difference") : ""));
+  text($("t-books-text"), booksRemark(audit));
+}
+
+function booksRemark({ state, at, text: remark, differences }) {
+  if (state === "agree") return at ? `compared at ${clock(at)}` : "";
+  return state === "differ" && differences ? plural(differences, "difference") : (remark ?? "");
 }
 
 function mark(node, kind) {
@@ -111,7 +116,7 @@ function drawMoney(all) {
 function drawNodes({ nodes, engine, clustered }) {
   text($("engine"), clustered ? `Cluster on ${engine}` : `One file: ${engine}`);
   const rows = keyed($("nodes"), nodes.map((one) => `${one.name} ${one.host} ${one.pid}`), () =>
-    row(["Process", el("strong")], ["Leads", el("span")], ["Host", el("span")], ["Up for", el("span"), "num"], ["CPU", el("span"), "num"], ["Memory", el("span"), "num"], ["Last seen", el("span"), "num"]));
+    row(["Process", el("strong")], ["Leads", el("span")], ["Host", el("span")], ["Up for", el("span"), "num"], ["CPU, mean", el("span"), "num"], ["Memory", el("span"), "num"], ["Last seen", el("span"), "num"]));
   [...rows.values()].forEach((tr, index) => {
     const one = nodes[index];
     const cells = [...tr.cells].map((cell) => cell.firstChild);

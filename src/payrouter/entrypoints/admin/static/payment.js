@@ -76,8 +76,8 @@ function drawn(payment) {
       el("header", {}, el("p", { class: "amount" }, el("b", { text: money(payment.amount) })), chip(kind, shape, word), el("p", { class: "id" }, el("code", { text: payment.correlationId }), copyButton(payment.correlationId))),
       payment.reason ? el("div", { class: "why" }, el("h2", { text: "Why there" }), el("p", { text: sentence(payment.reason.text) })) : null,
       el("dl", { class: "facts wide" }, ...facts(payment).map(([label, value]) => el("div", {}, el("dt", { text: label }), el("dd", { text: value }))))),
-    el("section", { "aria-labelledby": "story-title" }, el("div", { class: "heading" }, el("h2", { id: "story-title", text: "Story" })),
-      el("ol", { class: "panel story" }, ...story(payment))),
+    payment.story?.length ? el("section", { "aria-labelledby": "story-title" }, el("div", { class: "heading" }, el("h2", { id: "story-title", text: "Story" })),
+      el("ol", { class: "panel story" }, ...story(payment.story))) : "",
   ];
 }
 
@@ -96,8 +96,8 @@ function facts({ processor, acceptedAt, requestedAt, settledAt, latencyMs, attem
   return known;
 }
 
-function story({ story: steps = [] }) {
-  const start = steps.length ? Date.parse(steps[0].at) : 0;
+function story(steps) {
+  const start = Date.parse(steps[0].at);
   return steps.map((step) => {
     const [kind, shape, word] = STEPS[step.kind] ?? ["plain", "unknown", step.kind];
     const after = (Date.parse(step.at) - start) / 1000;

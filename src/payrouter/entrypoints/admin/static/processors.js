@@ -78,13 +78,13 @@ class Card {
     this.status.replaceChildren(...[
       paused ? chip("plain", "paused", "Paused") : null,
       chip(kind, standing in STANDINGS ? standing : "unknown", word),
-      chip(`${breakerKind} bare`, breakerShape, `breaker ${breaker}`)].filter(Boolean));
+      breaker ? chip(`${breakerKind} bare`, breakerShape, `breaker ${breaker}`) : null].filter(Boolean));
   }
 
   async #toggle() {
     const pause = !this.paused;
     const sure = pause
-      ? await confirmed(`Pause ${this.name}?`, "No new payment goes there, as if it were too dear; what is in flight or pinned there is brought to its end. Every process of the router obeys, also after a restart.", "Pause")
+      ? await confirmed(`Pause ${this.name}?`, "No new payment goes there until somebody resumes it, also after a restart. What is in flight or pinned there is brought to its end.", "Pause")
       : await confirmed(`Resume ${this.name}?`, "Payments go there again as soon as it is the best choice.", "Resume");
     if (!sure) return;
     this.button.disabled = true;
