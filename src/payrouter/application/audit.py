@@ -19,7 +19,7 @@ from payrouter.domain.window import Window
 from payrouter.ports.books import BookEntry, BooksUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from payrouter.domain.ledger import PaymentRecord
     from payrouter.ports.books import ProcessorBooks, RouterBooks, UnresolvedAttempt
@@ -134,10 +134,13 @@ class Auditor:
         self._slice_rows = slice_rows
         self._lookups = lookups
 
-    async def audit(self, window: Window, only: Sequence[str] | None = None) -> AuditReport:
+    async def audit(
+        self, window: Window, only: Sequence[str] | None = None, tell: Callable[[int, int], None] | None = None
+    ) -> AuditReport:
         """Compare a window whose end lies in the past, beyond the time an intent needs to be written.
 
-        With the processors that `only` names, by default with all.
+        With the processors that `only` names, by default with all. `tell` is told now and then how many of our
+        payments were compared one by one, and of how many.
 
         Raises:
             BooksUnavailable: if a processor cannot be asked.
@@ -159,10 +162,14 @@ class Auditor:
         comparison = _Comparison(self._ours, self._theirs, self._processors, report)
         listed = [name for name, one in report.processors.items() if one.listed]
         if listed:
+            total, compared = sum(report.processors[name].ours.count for name in listed), 0
             async for part in self._slices(window):
                 settled = await self._ours.settled(part)
+                compared += sum(len(settled.get(name, {})) for name in listed)
                 for name in listed:
                     await comparison.compare(name, part, settled.get(name, {}))
+                if tell is not None:
+                    tell(compared, total)
         comparison.compare_totals()
         return report
 

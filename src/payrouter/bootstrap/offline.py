@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from payrouter.domain.ledger import Totals
@@ -77,8 +77,11 @@ class Installation(Protocol):
         """Return what there is to say about the stores; changes nothing."""
         ...
 
-    async def migrate(self) -> list[str]:
-        """Bring tables up to what this version needs; return what was done, in words, a line each."""
+    async def migrate(self, tell: Callable[[str], None]) -> list[str]:
+        """Bring tables up to what this version needs; return what was done, in words, a line each.
+
+        `tell` gets what is about to be done, as each may take long.
+        """
         ...
 
 

@@ -25,7 +25,7 @@ from payrouter.bootstrap.offline import DeadLetters
 from payrouter.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from payrouter.domain.ledger import Totals
     from payrouter.domain.window import Window
@@ -135,10 +135,10 @@ class ClusterInstallation:
         )
         return [*redis, *postgres]
 
-    async def migrate(self) -> list[str]:
+    async def migrate(self, tell: Callable[[str], None]) -> list[str]:
         """Bring the tables up to what this version needs; return what was done, a line each."""
         url = self._settings.postgres_url
-        applied = await migrate(url, within_s=MIGRATE_WITHIN_S)
+        applied = await migrate(url, within_s=MIGRATE_WITHIN_S, tell=lambda name: tell(f"applying {name}"))
         where = Access(url)
         if not applied:
             return [f"{where} has schema version {SCHEMA_VERSION} already: nothing to do"]

@@ -13,7 +13,7 @@ from payrouter.bootstrap.offline import DeadLetters
 from payrouter.domain.payment import PaymentState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from payrouter.domain.ledger import Totals
     from payrouter.domain.window import Window
@@ -63,7 +63,7 @@ class EmbeddedInstallation:
         """Return what there is to say about the file; changes nothing."""
         return look_at(self._path)
 
-    async def migrate(self) -> list[str]:
+    async def migrate(self, tell: Callable[[str], None]) -> list[str]:  # noqa: ARG002
         """Say that there is nothing to do."""
         return [
             f"nothing to migrate: payments are kept in the SQLite file {self._path}, which payrouter serve creates; "

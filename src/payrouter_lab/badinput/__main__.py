@@ -16,6 +16,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.badinput.conformance import ConformanceFigures, check_conformance
 from payrouter_lab.badinput.fuzz import Fuzzer, FuzzFigures
 from payrouter_lab.badinput.good import KEY
@@ -91,10 +92,12 @@ def run(  # noqa: PLR0913 - one parameter per option
             fuzzer = Fuzzer(
                 bed, requests=requests, bursts=bursts, seed=seed, salt=secrets.randbits(32), silence_s=silence
             )
-            fuzzed = fuzzer.run(console.print)
+            with progress(console, "bad requests", requests, lines=False, transient=True) as tell:
+                fuzzed = fuzzer.run(console.print, tell)
         if examples:
             console.print(f"[bold]schemathesis[/], {examples} examples, seed {seed}")
-            conformed = check_conformance(bed, examples=examples, seed=seed, key=KEY if keys else "")
+            with progress(console, "kB of reports", None, transient=True) as tell:
+                conformed = check_conformance(bed, examples=examples, seed=seed, key=KEY if keys else "", tell=tell)
     if fuzzed is not None:
         console.print(families_table(fuzzed))
         console.print(memory_table(fuzzed))
@@ -113,8 +116,8 @@ def run(  # noqa: PLR0913 - one parameter per option
 
 def _warm_up(bed: Bed, payments: int) -> None:
     """Let payments be accepted and settled; whether memory stays flat shows only when every cache is full."""
-    with Loads(bed).start(payments) as load:
-        accepted = load.outcome().accepted
+    with progress(console, "answered", payments, transient=True) as tell, Loads(bed).start(payments) as load:
+        accepted = load.outcome(lambda: tell(load.finished())).accepted
     if not bed.target.wait_until_settled(accepted, WARM_WITHIN_S):
         raise ChildError(f"{accepted} good payments were not settled within {WARM_WITHIN_S:g} s")
 

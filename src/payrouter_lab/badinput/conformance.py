@@ -7,8 +7,11 @@ cannot say, `hooks` does.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,12 +19,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from payrouter.entrypoints.cli.progress import quietly
 from payrouter_lab.bench.processes import Child, ChildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from payrouter.entrypoints.cli.progress import Tell
     from payrouter_lab.bench.bed import Bed
 
 RUN_WITHIN_S = 900.0
@@ -48,10 +53,11 @@ class ConformanceFigures:
         return not self.findings
 
 
-def check_conformance(bed: Bed, *, examples: int, seed: int, key: str = "") -> ConformanceFigures:
+def check_conformance(bed: Bed, *, examples: int, seed: int, key: str = "", tell: Tell = quietly) -> ConformanceFigures:
     """Send calls generated from the document, at most about `examples` per operation and phase, and read the reports.
 
     `key`: the API key to send; some checks leave it out, to see what is answered then.
+    `tell` is told how many kB it has reported.
     The processors may have charged before; what they charge meanwhile must be just what was answered 202.
 
     Raises:
@@ -68,7 +74,7 @@ def check_conformance(bed: Bed, *, examples: int, seed: int, key: str = "") -> C
         # The one that counts where both are sent: it takes an Authorization of its own for the key that was used.
         argv += ["--header", f"Authorization: Bearer {key}"]
     with Child("schemathesis", argv, directory=reports, env={"SCHEMATHESIS_HOOKS": _HOOKS}) as child:
-        code = child.process.wait(RUN_WITHIN_S)
+        code = _waited(child, reports / "events.ndjson", tell)
     bed.check()
     if code not in _CODES or not (reports / "run.json").exists():
         raise ChildError(f"schemathesis ended with {code}:\n{child.tail()}")
@@ -82,6 +88,18 @@ def check_conformance(bed: Bed, *, examples: int, seed: int, key: str = "") -> C
     figures.findings += [f"{name} was charged and not answered 202" for name in sorted(charged - accepted)]
     figures.findings += [f"{name} was answered 202 and not charged" for name in sorted(accepted - charged - before)]
     return figures
+
+
+def _waited(child: Child, events: Path, tell: Tell) -> int:
+    """Return the code it ends with."""
+    end_s = time.monotonic() + RUN_WITHIN_S
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.process.wait(min(1.0, max(0.0, end_s - time.monotonic())))
+        if time.monotonic() > end_s:
+            raise ChildError(f"schemathesis was still running after {RUN_WITHIN_S:g} s:\n{child.tail()}")
+        if events.exists():
+            tell(events.stat().st_size / 1000)
 
 
 def read_reports(reports: Path, seed: int) -> tuple[ConformanceFigures, set[str]]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from payrouter.entrypoints.cli.progress import quietly
 from payrouter_lab.badinput.memory import growth_mb, limit_mb, take, watched
 from payrouter_lab.badinput.oracle import Oracle
 from payrouter_lab.badinput.samples import Samples
@@ -24,6 +25,7 @@ from payrouter_lab.badinput.talk import SILENCE_S, Talked, talk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from payrouter.entrypoints.cli.progress import Tell
     from payrouter_lab.badinput.samples import Sample
     from payrouter_lab.bench.bed import Bed
 
@@ -88,8 +90,10 @@ class Fuzzer:
         parts = urlsplit(bed.target.url)
         self._place = (parts.hostname or "127.0.0.1", parts.port or 80)
 
-    def run(self, tell: Callable[[str], None]) -> FuzzFigures:
+    def run(self, say: Callable[[str], None], tell: Tell = quietly) -> FuzzFigures:
         """Send everything, wait until what was accepted is settled, and compare the books.
+
+        `say` gets a line now and then, `tell` how many were sent.
 
         Raises:
             ChildError: if the router ends.
@@ -98,7 +102,7 @@ class Fuzzer:
         figures = self._figures
         self._oracle.begin(self._bed)
         begun_s = time.monotonic()
-        uvloop.run(self._attack(tell))
+        uvloop.run(self._attack(say, tell))
         figures.seconds = time.monotonic() - begun_s
         self._oracle.wait_until_settled(self._bed)
         figures.charged, wrong = self._oracle.compare(self._bed)
@@ -112,7 +116,7 @@ class Fuzzer:
         self._look_into_logs()
         return figures
 
-    async def _attack(self, tell: Callable[[str], None]) -> None:
+    async def _attack(self, say: Callable[[str], None], tell: Tell) -> None:
         figures = self._figures
         self._note_memory()
         stalled = min(STALLED_MOST, max(5, figures.requests // 200))
@@ -126,9 +130,10 @@ class Fuzzer:
                 await self._good_payment(number)
                 self._bed.check()
                 self._note_memory()
+                tell(end)
                 if number % max(1, self._bursts // 10) == 0:
                     held = ", ".join(f"{name} {course[-1]:.1f}" for name, course in figures.course_mb.items())
-                    tell(f"  {end} bad requests sent; resident MB: {held}")
+                    say(f"  {end} bad requests sent; resident MB: {held}")
 
     async def _burst(self, numbers: range) -> None:
         room = asyncio.Semaphore(AT_ONCE)

@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.audit import audit_books
 from payrouter_lab.bench.bed import FEES, PAYROUTER, Contender, started_bed
 from payrouter_lab.bench.k6 import LoadError
@@ -100,6 +99,7 @@ def run_backlog(directory: Path, payments: int, rate: float, seconds: float, con
         healthy_s, accepting_s = _restart(bed, loads)
         bed.configure()
         drain_per_s = _drain(bed, loads, console)
+        console.print("comparing the books, payment by payment")
         audit = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s)
         return BacklogResult(
             payments=len(loads.accepted),
@@ -120,21 +120,10 @@ def _peak_mb(bed: Bed) -> float:
     return usage.peak_mb if usage else 0.0
 
 
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
-
-
 def _fill(loads: Loads, payments: int, console: Console) -> Outcome:
-    with _bar(console) as bar, loads.start(payments) as run:
-        task = bar.add_task("filling", total=payments)
-        outcome = run.outcome(lambda: bar.update(task, completed=run.finished()))
-        bar.update(task, completed=outcome.accepted)
+    with progress(console, "filling", payments) as tell, loads.start(payments) as run:
+        outcome = run.outcome(lambda: tell(run.finished()))
+        tell(outcome.accepted)
     return outcome
 
 
@@ -171,10 +160,9 @@ def _drain(bed: Bed, loads: Loads, console: Console) -> float:
     begun, before = time.monotonic(), bed.target.settled()
     deadline = begun + 30 + expected / SLOWEST_PER_S
     settled = before
-    with _bar(console) as bar:
-        task = bar.add_task("draining", total=expected, completed=settled)
+    with progress(console, "draining", expected) as tell:
         while settled < expected and time.monotonic() < deadline:
             time.sleep(0.25)
             settled = bed.target.settled()
-            bar.update(task, completed=settled)
+            tell(settled)
     return (settled - before) / (time.monotonic() - begun)

@@ -6,18 +6,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.audit import audit_books
 from payrouter_lab.bench.bed import PAYROUTER, REFERENCE, Contender, started_bed
 from payrouter_lab.bench.calls import total
 from payrouter_lab.bench.course import Course, read_ledger
 from payrouter_lab.bench.k6 import LoadError, LoadRun, slice_trace
 from payrouter_lab.bench.score import score
+from payrouter_lab.bench.session import console
 from payrouter_lab.bench.tables import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from payrouter.entrypoints.cli.progress import Tell
     from payrouter_lab.bench.bed import Bed
     from payrouter_lab.bench.contender_cluster import ServiceFigures
     from payrouter_lab.bench.k6 import LoadResult
@@ -109,14 +112,15 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
         before, used = bed.usage(), bed.used()
         kill = (kill_at_s, kill_service) if kill_at_s is not None and contender.name == PAYROUTER else None
         run = LoadRun(schedule, bed, directory, trace=trace, samples=plots is not None)
-        with run.child:
-            _watch(schedule, bed, run, say, kill=kill)
+        with run.child, progress(console, "seconds", schedule.length_s, lines=False, transient=True) as tell:
+            _watch(schedule, bed, run, say, tell, kill=kill)
             load = run.result()
         due = int(schedule.length_s // schedule.audit.period_s)
         if len(load.console.audits) != due:
             raise LoadError(f"{len(load.console.audits)} audits were made, not {due}")
         if trace:
             slice_trace(directory, int(load.console.started_s or since_s))
+        say("the load is over: draining, and comparing the books")
         # What is lost must not be for want of a processor, whatever the last stage was.
         bed.configure()
         bed.target.wait_until_settled(load.accepted, DRAIN_S)
@@ -138,7 +142,9 @@ def _plot(directory: Path, schedule: Schedule, bed: Bed, load: LoadResult, kille
     write_plots(directory, name, name, Course(schedule.length_s, load.console.samples, accepted, settled, marks))
 
 
-def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill: tuple[float, str | None] | None) -> None:
+def _watch(  # noqa: PLR0913 - what there is to see, and whom to tell
+    schedule: Schedule, bed: Bed, run: LoadRun, say: Say, tell: Tell, *, kill: tuple[float, str | None] | None
+) -> None:
     """Wait for the load's end, telling every few seconds how it goes."""
     begun = time.monotonic()
     due, settled_then = STATUS_EVERY_S, 0
@@ -146,6 +152,7 @@ def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill: tuple[
         time.sleep(0.2)
         bed.check()
         elapsed = time.monotonic() - begun
+        tell(elapsed)
         if elapsed > schedule.length_s + K6_SPARE_S:
             raise LoadError(f"k6 was still running after {elapsed:.0f} s")
         if kill is not None and time.time() - (run.started_s() or time.time()) >= kill[0]:

@@ -6,17 +6,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.audit import audit_books
 from payrouter_lab.bench.bed import FEES, REFERENCE, Contender, started_bed
 from payrouter_lab.bench.course import Course, read_ledger
 from payrouter_lab.bench.jobs import read_samples
 from payrouter_lab.bench.loads import AMOUNT, Loads
+from payrouter_lab.bench.session import console
 from payrouter_lab.bench.tables import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from payrouter.entrypoints.cli.progress import Tell
     from payrouter_lab.bench.bed import Bed
     from payrouter_lab.bench.contender_cluster import ServiceFigures
     from payrouter_lab.bench.jobs import Outcome, Sample
@@ -94,8 +97,11 @@ def run_load(  # noqa: PLR0913 - one parameter per option
         before, used = bed.usage(), bed.used()
         plotted = plots is not None and contender.name != REFERENCE
         samples = directory / "flood.samples" if plotted else None
-        with loads.start(count, rate=rate, connections=connections, samples=samples) as run:
-            outcome, settled, done_s = _until_settled(bed, run, count)
+        with (
+            loads.start(count, rate=rate, connections=connections, samples=samples) as run,
+            progress(console, "settled", count, transient=True) as tell,
+        ):
+            outcome, settled, done_s = _until_settled(bed, run, count, tell)
         after = bed.usage()
         audit = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s)
         if plots is not None and samples is not None:
@@ -128,7 +134,7 @@ def _plot(directory: Path, bed: Bed, samples: Sequence[Sample], ended_s: float) 
     write_plots(directory, name, name, Course(length_s, latencies, accepted, settled), step_s=step_s)
 
 
-def _until_settled(bed: Bed, run: Run, count: int) -> tuple[Outcome, int, float]:
+def _until_settled(bed: Bed, run: Run, count: int, tell: Tell) -> tuple[Outcome, int, float]:
     """Return the load's outcome, how many payments settled, and the monotonic second of the last."""
     settled, done_s = 0, time.monotonic()
     outcome: Outcome | None = None
@@ -138,6 +144,7 @@ def _until_settled(bed: Bed, run: Run, count: int) -> tuple[Outcome, int, float]
         time.sleep(STEADY_POLL_S if run.rate else POLL_S)
         if settled < expected:
             settled, done_s = bed.target.settled(), time.monotonic()
+            tell(settled)
         if outcome is None and not run.child.alive:
             outcome = run.outcome()
             expected = outcome.accepted

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.audit import audit_books
 from payrouter_lab.bench.bed import FEES, started_bed
 from payrouter_lab.bench.course import Course, read_ledger
 from payrouter_lab.bench.jobs import quantiles, read_samples
 from payrouter_lab.bench.k6 import LoadError
 from payrouter_lab.bench.loads import AMOUNT, Loads
+from payrouter_lab.bench.session import console
 from payrouter_lab.bench.tables import Row
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ def run_overload(
         settled_per_s = _measure_settling(bed, loads, plan.queue_limit)
         tell(f"it can settle {settled_per_s:.0f}/s; {plan.times:g} times that for {plan.seconds:g} s")
         course = _load(loads, plan, settled_per_s, directory)
+        tell("the load is over: draining, and comparing the books")
         drained = bed.target.wait_until_settled(len(loads.accepted), SETTLE_WITHIN_S)
         drained_s = time.monotonic() - course.ended_s
         findings = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s).findings()
@@ -174,14 +177,24 @@ def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _C
     normal_per_s = NORMAL_SHARE * settled_per_s
     more_per_s = plan.times * settled_per_s - normal_per_s
     steady_s = plan.before_s + plan.seconds + plan.after_s
-    with loads.start(
-        round(normal_per_s * steady_s),
-        rate=normal_per_s,
-        most_connections=STEADY_CONNECTIONS,
-        samples=files[0],
-        read_refusals=True,
-    ) as steady:
-        time.sleep(plan.before_s)
+    with (
+        loads.start(
+            round(normal_per_s * steady_s),
+            rate=normal_per_s,
+            most_connections=STEADY_CONNECTIONS,
+            samples=files[0],
+            read_refusals=True,
+        ) as steady,
+        progress(console, "seconds", steady_s, transient=True) as tell,
+    ):
+        start_s = time.monotonic()
+
+        def told() -> None:
+            tell(time.monotonic() - start_s)
+
+        while (left_s := start_s + plan.before_s - time.monotonic()) > 0:
+            time.sleep(min(0.5, left_s))
+            told()
         with loads.start(
             round(more_per_s * plan.seconds),
             rate=more_per_s,
@@ -189,8 +202,8 @@ def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _C
             samples=files[1],
             read_refusals=True,
         ) as flood:
-            flooded = flood.outcome()
-        steadied = steady.outcome()
+            flooded = flood.outcome(told)
+        steadied = steady.outcome(told)
     calm, rush = map(read_samples, files)
     begun_s, ended_s = flooded.first_sent_s, max(sample.sent_s for sample in rush)
     return _Course(

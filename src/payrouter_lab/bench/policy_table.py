@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.policy_model import Forecast, Profile, best_margin, forecast
 from payrouter_lab.bench.schedule import ScheduleError, load
 from payrouter_lab.bench.session import console
@@ -19,6 +21,7 @@ from payrouter_lab.bench.session import console
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from payrouter.entrypoints.cli.progress import Tell
     from payrouter_lab.bench.schedule import Schedule
 
 MOST_DELAY_MS = 15_000
@@ -62,13 +65,29 @@ def schedules_of(
 
 def compare(title: str, schedules: Sequence[Schedule], profiles: Sequence[Profile], *, jobs: int = 1) -> Comparison:
     """Return what each profile earns under each schedule; `jobs` processes share the work."""
-    if jobs == 1:
-        forecasts = [[forecast(schedule, profile) for schedule in schedules] for profile in profiles]
-        return Comparison(title, profiles, forecasts, [best_margin(schedule) for schedule in schedules])
-    with ProcessPoolExecutor(jobs) as pool:
-        under_way = [[pool.submit(forecast, schedule, profile) for schedule in schedules] for profile in profiles]
-        best = list(pool.map(best_margin, schedules))
-        return Comparison(title, profiles, [[one.result() for one in row] for row in under_way], best)
+    with progress(console, "forecasts", len(profiles) * len(schedules), transient=True) as tell:
+        if jobs == 1:
+            made = [[partial(forecast, one, profile) for one in schedules] for profile in profiles]
+            forecasts = _told(made, tell)
+            return Comparison(title, profiles, forecasts, [best_margin(schedule) for schedule in schedules])
+        with ProcessPoolExecutor(jobs) as pool:
+            under_way = [[pool.submit(forecast, one, profile) for one in schedules] for profile in profiles]
+            best = list(pool.map(best_margin, schedules))
+            found = _told([[one.result for one in row] for row in under_way], tell)
+            return Comparison(title, profiles, found, best)
+
+
+def _told(rows: Sequence[Sequence[Callable[[], Forecast]]], tell: Tell) -> list[list[Forecast]]:
+    """Call for every forecast in turn, telling how many there are so far."""
+    done = 0
+    found: list[list[Forecast]] = []
+    for row in rows:
+        found.append([])
+        for one in row:
+            found[-1].append(one())
+            done += 1
+            tell(done)
+    return found
 
 
 def low(values: Sequence[float]) -> float:

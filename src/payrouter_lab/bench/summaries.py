@@ -14,15 +14,19 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.bed import FEES, PAYROUTER, Bed, Contender, started_bed
 from payrouter_lab.bench.calls import CallError, Target
 from payrouter_lab.bench.jobs import quantiles
 from payrouter_lab.bench.processes import ChildError
+from payrouter_lab.bench.session import console
 from payrouter_lab.bench.tables import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from payrouter.entrypoints.cli.progress import Tell
 
 # A million payments a day, so that 5 000 000 make five days: the same rate for every size.
 PAYMENTS_PER_S = 1_000_000 / 86_400
@@ -42,9 +46,10 @@ class Engine(StrEnum):
 class Fill(Protocol):
     """What fills a new data file with settled payments."""
 
-    def __call__(self, path: Path, count: int, *, oldest: datetime, newest: datetime) -> None:
+    def __call__(self, path: Path, count: int, *, oldest: datetime, newest: datetime, tell: Tell) -> None:
         """Write `count` settled payments, their `requestedAt` spread over `oldest` to `newest`.
 
+        `tell` is told how many are there.
         The router is not running, and the file does not exist. Processors are `default` and `fallback`.
         """
 
@@ -113,7 +118,8 @@ def measure_summaries(  # noqa: PLR0913 - one parameter per option
     contender = Contender(PAYROUTER)
 
     def prepare(bed: Bed) -> None:
-        fill(bed.database, count, oldest=oldest, newest=NEWEST)
+        with progress(console, "filling", count) as tell:
+            fill(bed.database, count, oldest=oldest, newest=NEWEST, tell=tell)
 
     with started_bed(contender, directory, FEES, prepare=prepare) as bed:
         bed.configure(failing=True)  # nothing to send; and if there were, it would not be settled
@@ -135,7 +141,8 @@ def measure_cluster_summaries(
     oldest = oldest_of(count, per_s)
     directory.chmod(0o755)  # PostgreSQL runs as somebody else
     with LocalCluster(directory, port=0) as cluster:
-        fill_ledger(cluster.postgres.url_of(DATABASE), count, oldest=oldest, newest=NEWEST)
+        with progress(console, "filling", count) as tell:
+            fill_ledger(cluster.postgres.url_of(DATABASE), count, oldest=oldest, newest=NEWEST, tell=tell)
         return _measure(Target(cluster.url), count, oldest, asks, seed)
 
 
@@ -144,7 +151,12 @@ def _measure(target: Target, count: int, oldest: datetime, asks: int, seed: int)
     if found != count:
         raise CallError(f"{count} payments were filled in, the summary says {found}")
     kinds = windows(oldest, NEWEST, seed)
-    return SummaryFigures(count, {kind: quantiles(_ask(target, draw, asks)) for kind, draw in kinds.items()})
+    latency_ms = {}
+    with progress(console, "asking", len(kinds) * asks, transient=True) as tell:
+        for number, (kind, draw) in enumerate(kinds.items(), start=1):
+            latency_ms[kind] = quantiles(_ask(target, draw, asks))
+            tell(number * asks)
+    return SummaryFigures(count, latency_ms)
 
 
 def _ask(target: Target, draw: Callable[[], Window], asks: int) -> list[float]:

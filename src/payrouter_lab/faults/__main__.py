@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.bench.bed import RESULTS, work_directory
 from payrouter_lab.bench.calls import CallError
 from payrouter_lab.bench.processes import ChildError
@@ -117,9 +118,16 @@ def _names() -> str:
 def _cluster(
     bed: ClusterBed, faults: list[Fault[ClusterBed]], *, seconds: float, seed: int
 ) -> tuple[list[Round], dict[str, Any]]:
-    storm = Storm(bed, _say)
-    run_cluster_storm(storm, faults, seconds=seconds, seed=seed)
-    storm.finish()
+    begun_s = time.monotonic()
+    with progress(console, "seconds of faults", seconds or None, lines=False, transient=True) as tell:
+
+        def say(line: str) -> None:
+            _say(line)
+            tell(time.monotonic() - begun_s)
+
+        storm = Storm(bed, say)
+        run_cluster_storm(storm, faults, seconds=seconds, seed=seed)
+        storm.finish()
     return storm.rounds, {
         "accepted": len(bed.watch.journal.accepted),
         "proxies": bed.deeds,

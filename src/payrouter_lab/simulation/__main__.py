@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from payrouter.entrypoints.cli.progress import progress
 from payrouter_lab.simulation.faults import CATALOGUE, HARMLESS, LOSES_THE_LAST_SECOND
 from payrouter_lab.simulation.run import Options, Result, fewer_faults, run_seed
 from payrouter_lab.simulation.story import tell
@@ -99,10 +99,10 @@ def run_many(  # noqa: PLR0913 - one parameter per option
     """Live through seed after seed. Ends with 1 when a promise was broken, and says with which seeds."""
     options = Options(payments, storm_s, _chosen(fault), webhooks=webhooks)
     tally, started_s = Tally(), time.perf_counter()
-    with _progress(runs) as advance:
+    with progress(console, "seeds, 0 broken", runs) as tell:
         for result in live_through(range(first, first + runs), options, jobs):
             tally.add(result)
-            advance(len(tally.broken))
+            tell(tally.runs, f"seeds, {len(tally.broken)} broken")
     took_s = time.perf_counter() - started_s
     _report(tally, took_s, jobs)
     if json_file is not None:
@@ -169,27 +169,6 @@ def _ignore_interrupts() -> None:
 
 def _one_of(given: tuple[int, Options]) -> Result:
     return run_seed(*given)
-
-
-class _progress:  # noqa: N801 - used as a function
-    """A bar on a terminal, and nothing elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("seeds, 0 broken", total=total)
-
-    def __enter__(self) -> _progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, broken: int) -> None:
-        self._bar.update(self._task, advance=1, description=f"seeds, {broken} broken")
 
 
 def _report(tally: Tally, took_s: float, jobs: int) -> None:

@@ -7,9 +7,13 @@ One file per step in `migrations/`, applied in order, each in a transaction of i
 from __future__ import annotations
 
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from payrouter.adapters.postgres.connection import Access, Connection, open_session, patiently, translated
 from payrouter.adapters.postgres.server import examine, require_writable, schema_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOCK = 0x50617972  # "Payr"
 _LOCK_WITHIN = "60s"
@@ -30,10 +34,10 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name, folder.joinpath(f"{name}.sql").read_text()) for name in names]
 
 
-async def migrate(url: str, *, within_s: float = 30.0) -> list[str]:
+async def migrate(url: str, *, within_s: float = 30.0, tell: Callable[[str], None] | None = None) -> list[str]:
     """Apply what is missing and return its names, in order; empty when nothing was.
 
-    Waits up to `within_s` for a server that is still starting.
+    Waits up to `within_s` for a server that is still starting. `tell` gets the name of each step before it begins.
 
     Raises:
         StoreUnavailable: it did not come, or another migration takes longer than a minute.
@@ -49,18 +53,20 @@ async def migrate(url: str, *, within_s: float = 30.0) -> list[str]:
     connection = await patiently(connect, within_s, per_try_s=access.call_timeout_s)
     try:
         with translated(access):
-            return await _migrate(connection, str(access))
+            return await _migrate(connection, str(access), tell)
     finally:
         connection.terminate()
 
 
-async def _migrate(connection: Connection, where: str) -> list[str]:
+async def _migrate(connection: Connection, where: str, tell: Callable[[str], None] | None) -> list[str]:
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # until the connection ends
     server = await examine(connection, where)
     require_writable(server, where)
     found = await schema_version(connection, server, where)
     missing = [step for step in migrations() if step[0] > found]
     for number, name, sql in missing:
+        if tell is not None:
+            tell(name)
         async with connection.transaction():
             if number == 1:
                 await _begin(connection, server["has_schema"], server["ours"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.application.audit import Auditor, AuditReport, Books
@@ -18,6 +19,7 @@ from payrouter.entrypoints.cli.audit_follow import Pace, follow
 from payrouter.entrypoints.cli.audit_report import repair_in_words, repair_json, report_json, show, show_repairs
 from payrouter.entrypoints.cli.common import FromOption, JsonOption, ToOption, print_json, terminal, window_between
 from payrouter.entrypoints.cli.plain import say, settings_in_force
+from payrouter.entrypoints.cli.progress import progress
 from payrouter.entrypoints.running import run_async
 from payrouter.ports.books import BooksUnavailable
 
@@ -149,7 +151,9 @@ async def _audited(settings: Settings, window: Window, *, repair: bool, dry_run:
             names,
         )
         auditor = Auditor(books.ours, books.theirs, names)
-        audited = _Audited(await auditor.audit(window))
+        # Not where the report goes, which other programs may read.
+        with progress(Console(stderr=True), "comparing payments", None, transient=True) as tell:
+            audited = _Audited(await auditor.audit(window, tell=lambda done, total: tell(done, total=total)))
         if repair:
             charges = None if dry_run else await stack.enter_async_context(stores.charges())
             repairer = Repairer(books, charges, SystemClock(), audited.repairs.append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from payrouter.bootstrap import installation
-from payrouter.entrypoints.cli.plain import settings_in_force
+from payrouter.entrypoints.cli.plain import say, settings_in_force
 from payrouter.entrypoints.running import run_async
 
 
@@ -17,5 +17,5 @@ def migrate() -> None:
 
     Example: `payrouter migrate`
     """
-    for line in run_async(installation(settings_in_force(need_processors=False)).migrate()):
+    for line in run_async(installation(settings_in_force(need_processors=False)).migrate(say)):
         typer.echo(line)

@@ -21,19 +21,25 @@ _DRAWN_PER_S = 2
 class Tell(Protocol):
     """What is told how far something has come."""
 
-    def __call__(self, done: float, what: str | None = None) -> None:
-        """Note that `done` of the total is done, and, when it has changed, what is being done."""
+    def __call__(self, done: float, what: str | None = None, total: float | None = None) -> None:
+        """Note that so much is done, and, when they have changed, what is being done and how much there is to do."""
 
 
-def quietly(done: float, what: str | None = None) -> None:
+def quietly(done: float, what: str | None = None, total: float | None = None) -> None:
     """Tell nobody."""
 
 
 @contextmanager
-def progress(console: Console, what: str, total: float, *, transient: bool = False) -> Iterator[Tell]:
-    """Show how far something has come of `total` while entered; a `transient` bar is wiped away at the end."""
+def progress(
+    console: Console, what: str, total: float | None, *, transient: bool = False, lines: bool = True
+) -> Iterator[Tell]:
+    """Show how far something has come of `total` while entered; None for an end that nobody knows.
+
+    A `transient` bar is wiped away at the end. Without `lines`, for what tells more of itself, nothing is shown where
+    there is no terminal.
+    """
     if not console.is_terminal:
-        yield _lines(console, what, total)
+        yield _lines(console, what, total) if lines else quietly
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     bar = Progress(
@@ -44,26 +50,27 @@ def progress(console: Console, what: str, total: float, *, transient: bool = Fal
         refresh_per_second=_DRAWN_PER_S,
         transient=transient,
     )
-    task = bar.add_task(what, total=round(total))
+    task = bar.add_task(what, total=None if total is None else round(total))
 
-    def tell(done: float, what: str | None = None) -> None:
-        bar.update(task, completed=round(done), description=what)
+    def tell(done: float, what: str | None = None, total: float | None = None) -> None:
+        bar.update(task, completed=round(done), description=what, total=total)
 
     with bar:
         yield tell
 
 
-def _lines(console: Console, what: str, total: float) -> Tell:
-    doing, begun_s = what, time.monotonic()
+def _lines(console: Console, what: str, total: float | None) -> Tell:
+    doing, whole, begun_s = what, total, time.monotonic()
     due_s = begun_s + LINE_EVERY_S
 
-    def tell(done: float, what: str | None = None) -> None:
-        nonlocal doing, due_s
-        doing = what or doing
+    def tell(done: float, what: str | None = None, total: float | None = None) -> None:
+        nonlocal doing, whole, due_s
+        doing, whole = what or doing, total or whole
         now_s = time.monotonic()
         if now_s >= due_s:
             due_s = now_s + LINE_EVERY_S
-            console.print(f"{doing}: {_count(done)} of {_count(total)}, {now_s - begun_s:.0f} s", markup=False)
+            of = "" if whole is None else f" of {_count(whole)}"
+            console.print(f"{doing}: {_count(done)}{of}, {now_s - begun_s:.0f} s", markup=False)
 
     return tell
 
