@@ -53,6 +53,13 @@ def test_our_side_is_read_in_slices():
     assert ours.largest_slice == 7
 
 
+def test_how_far_it_has_come_is_told_slice_by_slice():
+    ours, theirs = agreeing(50)
+    told = []
+    asyncio.run(Auditor(ours, theirs, NAMES, slice_rows=20).audit(WINDOW, tell=lambda *so_far: told.append(so_far)))
+    assert told == [(20, 50), (40, 50), (50, 50)]
+
+
 def test_payments_of_one_instant_are_not_torn_apart():
     ours, theirs = Ours(), Theirs()
     for number in range(9):
