@@ -32,7 +32,7 @@ services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Deb
 	@$(BIN)/python -m payrouter_lab.cluster.binaries
 
 test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
-	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose chromium
+	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose chromium promtool
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 EXAMPLES ?= 5000

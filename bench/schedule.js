@@ -7,6 +7,7 @@
 //   last <user> <n>                 n was that user's last payment (the greatest n counts)
 //   audit {...}                     one comparison of the books
 //   error <text>                    the test itself went wrong
+//   samples <ms>:<ms> ...           when that user sent, since the start, and how long accepting took (config.samples)
 //   end {...}                       the three summaries once the load has ended
 // So the accepted payments are, per user, 0 to last, without the refused ones.
 
@@ -70,23 +71,34 @@ const version = `4${hex(config.salt & 0xfff, 3)}-8000`;
 const stream = hex(__VU, 4);
 
 let sent = 0;
+let startedAt = 0;
 let almostOver = 0;
+let samples = [];
 
 export function pay() {
   if (almostOver === 0) {
-    almostOver = exec.scenario.startTime + lengthMs - 200;
+    startedAt = exec.scenario.startTime;
+    almostOver = startedAt + lengthMs - 200;
   }
   const n = sent++;
   const id = `${hex(scramble(((__VU << 16) + n) ^ config.salt), 8)}-${stream}-${version}-${hex(n, 12)}`;
+  const sentAt = Date.now();
   const answer = http.post(config.payments_url, `{"correlationId":"${id}","amount":${config.amount}}`, post);
   if (answer.status >= 200 && answer.status < 300) {
     accepted.add(1);
+    if (config.samples) {
+      samples.push(`${sentAt - startedAt}:${answer.timings.duration.toFixed(2)}`);
+    }
   } else {
     console.log(`refused ${__VU} ${n} ${answer.status}`);
   }
   sleep(1);
   if (Date.now() > almostOver) {
     console.log(`last ${__VU} ${n}`);
+    if (samples.length > 0) {
+      console.log(`samples ${samples.join(" ")}`);
+      samples = [];
+    }
   }
 }
 

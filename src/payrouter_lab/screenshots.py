@@ -14,7 +14,7 @@ import sys
 import tempfile
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 LARGEST_BYTES = 200_000
-CALM_S = 45.0
-REFUSING_S = 0.06
-OUTAGE_S = 25.0
-BACK_S = 30.0
+REFUSED = 8
+"""About so many payments become dead letters."""
+
 _RATE = 120.0
 _WITHIN_S = 10.0
+_DRAWN_S = 0.4
 
 
 @dataclass
@@ -70,6 +70,7 @@ async def running_scene() -> AsyncIterator[Scene]:
             data=folder / "payrouter.db",
             bind=Address("127.0.0.1", 0),
             admin_bind=Address("127.0.0.1", 0),
+            stop_timeout_s=1.0,
         )
         served = await stack.enter_async_context(serving(settings))
         scene = Scene(f"http://{served.address}", f"http://{served.pages}", tuple(simulators))
@@ -100,19 +101,30 @@ async def _load(scene: Scene) -> None:
         await pool.close()
 
 
-async def _play(scene: Scene) -> range:
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of calm, of the cheaper processor's outage, and after it."""
+
+    calm_s: float = 45.0
+    outage_s: float = 25.0
+    back_s: float = 30.0
+
+
+async def _play(scene: Scene, times: Times) -> range:
     """Let things happen, and return which payments came while the cheaper processor was down."""
     default, _ = scene.processors
-    await asyncio.sleep(CALM_S)
+    await asyncio.sleep(times.calm_s)
     default.faults = Faults(status=400)
-    await asyncio.sleep(REFUSING_S)
+    enough = len(scene.sent) + REFUSED
+    while len(scene.sent) < enough:  # noqa: ASYNC110 - not worth an event on every payment
+        await asyncio.sleep(0.01)
     default.faults = Faults(answer_lost=0.002)
     first = len(scene.sent)
     default.configure(failing=True)
-    await asyncio.sleep(OUTAGE_S)
+    await asyncio.sleep(times.outage_s)
     last = len(scene.sent)
     default.configure(failing=False)
-    await asyncio.sleep(BACK_S)
+    await asyncio.sleep(times.back_s)
     return range(first, last)
 
 
@@ -138,10 +150,14 @@ async def _longest_story(scene: Scene, among: range) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: its name, where on the page, and how it is looked at. `scale`: pixels of the picture per pixel."""
+    """One picture: its name, where on the page, and how it is looked at.
+
+    `there`: what is to be seen on it. `scale`: pixels of the picture per pixel.
+    """
 
     name: str
     view: str = ""
+    there: str = ".card"
     width: int = 1280
     height: int = 860
     dark: bool = False
@@ -157,15 +173,15 @@ async def _take(browser: Browser, url: str, shot: Shot, folder: Path) -> Path:
     page = await context.new_page()
     await page.goto(f"{url}/{shot.view}")
     await page.wait_for_function("document.getElementById('live').dataset.state === 'live'")
-    # Until lists are there, and the first second's figures.
-    await asyncio.sleep(1.5)
+    await page.locator(shot.there).first.wait_for()
+    await asyncio.sleep(_DRAWN_S)
     path = folder / f"{shot.name}.png"
     await page.screenshot(path=path, scale="device", animations="disabled", caret="hide")
     await context.close()
     return path
 
 
-async def take(folder: Path) -> list[Path]:
+async def take(folder: Path, times: Times) -> list[Path]:
     """Take every picture into a folder that is there, and return the files.
 
     Raises:
@@ -173,7 +189,7 @@ async def take(folder: Path) -> list[Path]:
     """
     executable = binaries.path_of("chromium")
     async with running_scene() as scene, async_playwright() as playwright:
-        among = await _play(scene)
+        among = await _play(scene, times)
         story = f"#payment={await _longest_story(scene, among)}"
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(executable_path=executable, args=arguments)
@@ -181,8 +197,8 @@ async def take(folder: Path) -> list[Path]:
             Shot("overview-light", height=1040),
             Shot("overview-dark", height=1040, dark=True),
             Shot("phone", width=390, height=844, scale=2.0),
-            Shot("story", story, height=940),
-            Shot("dead-letters", "#dead-letters", height=600),
+            Shot("story", story, ".story li", height=940),
+            Shot("dead-letters", "#dead-letters", "#dead-rows tr", height=600),
         )
         taken = [await _take(browser, scene.pages, shot, folder) for shot in shots]
         await browser.close()
@@ -195,13 +211,17 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m payrouter_lab.screenshots", description="Take pictures of the operator's page under load."
     )
     parser.add_argument("folder", type=Path, help="where the PNG files go")
-    folder: Path = parser.parse_args(arguments).folder
-    seconds = CALM_S + OUTAGE_S + BACK_S
-    sys.stdout.write(f"letting a router work, fail over and recover for {seconds:.0f} s\n")
+    usual = astuple(Times())
+    parser.add_argument(
+        "--times", type=float, nargs=3, default=usual, metavar="S", help="seconds of calm, of outage, after it"
+    )
+    given = parser.parse_args(arguments)
+    folder, times = given.folder, Times(*given.times)
+    sys.stdout.write(f"letting a router work, fail over and recover for {sum(astuple(times)):.0f} s\n")
     sys.stdout.flush()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        taken = asyncio.run(take(folder))
+        taken = asyncio.run(take(folder, times))
     except binaries.MissingBinary as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -20,7 +20,8 @@ class Bed:
     def __init__(self, every_s=60.0):
         self.ours, self.theirs = Ours(), Theirs(page_size=50)
         self.opened, self.away = 0, False
-        self.watch = BooksWatch(self._open, VirtualClock(), every_s=every_s)
+        self.told = []
+        self.watch = BooksWatch(self._open, VirtualClock(), self, every_s=every_s)
 
     @asynccontextmanager
     async def _open(self):
@@ -28,6 +29,9 @@ class Bed:
             raise StoreUnavailable("the books are away")
         self.opened += 1
         yield Books(self.ours, self.theirs, NAMES)
+
+    def publish(self, event):
+        self.told.append((event.state, event.differences))
 
     def pay(self, one, name="default", *, second):
         pay(self.ours, self.theirs, one, name, at=START_US + second * S)
@@ -73,6 +77,9 @@ async def test_a_difference_is_named_until_it_is_none():
         bed.theirs.books["default"].clear()
         await asyncio.sleep(60)
         assert (watch.report.state, watch.report.findings) == (BooksState.AGREE, ())
+        await asyncio.sleep(180)
+        # Told once each, not with every comparison.
+        assert bed.told == [("differ", 1), ("agree", 0)]
 
 
 @virtually

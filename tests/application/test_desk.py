@@ -47,7 +47,7 @@ class Stores:
 
 def desk_over(stores: Stores) -> Desk:
     clock = VirtualClock()
-    books = BooksWatch(None, clock, every_s=0)  # type: ignore[arg-type]
+    books = BooksWatch(None, clock, None, every_s=0)  # type: ignore[arg-type]
     return Desk(Watched(stores, stores, stores, books, PROCESSORS, True, stores.webhooks), clock)  # type: ignore[arg-type]
 
 

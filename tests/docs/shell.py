@@ -6,11 +6,13 @@ once it serves, and `make` only has to name a target, which another test looks a
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from docs.pages import ROOT
 
 WITHIN_S = 30.0
 DANGEROUS = re.compile(
-    r"(?<![\w.-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|rm|useradd|usermod)(?![\w./=-])"
+    r"(?<![\w.-])(pkill|killall|kill|sudo|systemctl|docker|docker-compose|apt|apt-get|pip|pip3|pipx|rm|useradd|usermod)"
+    r"(?![\w./=-])|\bcurl [^\n]*https?://(?!localhost|127\.0\.0\.1)"
 )
-"""What no sample may do to the machine that runs the tests: a block with one has to say that it is not run."""
+"""What no sample may do to the machine that runs the tests, or from it: a block with one says that it is not run."""
 
 _CURL = """#!/bin/sh
 # The real one, within bounds; each status goes to a file, in order. A stream is read for a moment.
@@ -110,6 +113,17 @@ def prepare(folder: Path) -> None:
         (commands / name).chmod(0o755)
     for name in ("deploy", "docs", "bench"):
         (folder / name).symlink_to(ROOT / name)
+
+
+def webhook_at_hand(folder: Path) -> dict[str, str]:
+    """Put a signed webhook's body into a folder, and return the rest of it as the samples name it."""
+    key = b"what both sides know, and nobody else"
+    at_hand = {"id": "settled_4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3", "timestamp": "1763845200"}
+    body = b'{"type": "payment.settled"}'
+    (folder / "body").write_bytes(body)
+    signed = f"{at_hand['id']}.{at_hand['timestamp']}.".encode() + body
+    signature = b64encode(hmac.digest(key, signed, "sha256")).decode()
+    return at_hand | {"secret": f"whsec_{b64encode(key).decode()}", "signature": f"v1,{signature}"}
 
 
 def statuses(done: subprocess.CompletedProcess[str]) -> list[int]:

@@ -15,7 +15,7 @@ import yaml
 from typer.main import get_command
 
 from docs.pages import PAGES, ROOT, Block, blocks_of, code_of
-from docs.shell import DANGEROUS, World, expected, fits, prepare, statuses
+from docs.shell import DANGEROUS, World, expected, fits, prepare, statuses, webhook_at_hand
 from e2e.cli_client import TOKEN, call, payrouter, processors_json, router, simulator
 from payrouter.entrypoints.cli.commands import app
 from payrouter.settings import load_settings
@@ -62,6 +62,7 @@ def world(
             pages = re.search(r"pages are on (http://[\d.]+:\d+)", running.process.line("pages are on"))
             assert pages
             urls = {"default": default.url, "fallback": fallback.url}
+            settings |= webhook_at_hand(folder)
             yield World(folder, settings, running.url, pages[1], urls, redis, postgres)
     postgres_server.drop_database("samples")
 
@@ -81,6 +82,8 @@ def test_a_shell_sample_works(block: Block, world: World, told: dict[str, str]) 
         told["page"] = block.page
     done = world.run(block.text)
     assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    # A sample that checks a signature says so; ours is right.
+    assert "genuine" in done.stdout or "genuine" not in block.text
     wanted, got = expected(block.text), statuses(done)
     assert len(got) == len(wanted), f"{block} made {len(got)} calls"
     for one, status in zip(wanted, got, strict=True):
@@ -103,7 +106,14 @@ def test_a_sample_that_is_dangerous_or_not_run_says_why(block: Block) -> None:
 
 def test_a_dangerous_sample_is_never_run() -> None:
     nowhere = World(Path("/nowhere"), {}, "", "", {"default": "", "fallback": ""}, "", "")
-    for text in ("pkill -9 -f payrouter", "true\nrm -rf x", "echo $(docker ps)", "a | sudo tee b"):
+    for text in (
+        "pkill -9 -f payrouter",
+        "true\nrm -rf x",
+        "echo $(docker ps)",
+        "a | sudo tee b",
+        "pip install x",
+        "curl -s http://10.0.0.1/",
+    ):
         with pytest.raises(ValueError, match="could harm"):
             nowhere.run(text)
 
@@ -123,10 +133,17 @@ def test_blocks_have_a_language_that_somebody_looks_at() -> None:
     assert [f"{block}: {block.language}" for block in BLOCKS if block.language not in SHELL | DATA | PLAIN] == []
 
 
+def values_of(text: str) -> list[str]:
+    """Return the values of a block: one over several lines, or one on each."""
+    lines = text.splitlines()
+    return lines if all(line[:1] + line[-1:] == "{}" for line in lines) else [text]
+
+
 def test_json_and_yaml_parse() -> None:
     assert of("json")
     for block in of("json"):
-        json.loads(block.text)
+        for value in values_of(block.text):
+            assert json.loads(value) is not None, block
     for block in of("yaml", "yml"):
         assert yaml.safe_load(block.text) is not None, block
 

@@ -27,7 +27,6 @@ COUNTED = ("_total", "_count", "_bucket")
 MAYBE_ABSENT = {
     PREFIX + name
     for name in (
-        "webhooks_total",
         "webhooks_waiting",
         "webhooks_oldest_seconds",
         "store_failures_total",

@@ -81,7 +81,8 @@ def test_ten_times_what_can_be_settled_is_refused_clearly_loses_nothing_and_pass
         recover_within_s=3,
         normal_ratio=10,
     )
-    figures = run_overload(Contender(PAYROUTER, shape=shape, settings=plan.settings), directory, plan, print)
+    contender = Contender(PAYROUTER, shape=shape, settings=plan.settings)
+    figures = run_overload(contender, directory, plan, print, plots=directory)
     print(figures)
     assert figures.findings == []
     assert figures.unanswered == 0
@@ -89,3 +90,4 @@ def test_ten_times_what_can_be_settled_is_refused_clearly_loses_nothing_and_pass
     settled = figures.settled_per_s * seconds
     assert 0.5 * settled < figures.accepted < 1.5 * (settled + plan.queue_limit)
     assert figures.refused > 0.7 * figures.overload_per_s * seconds
+    assert len(list(directory.glob("overload*-*.svg"))) == 3

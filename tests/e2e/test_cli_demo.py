@@ -99,6 +99,20 @@ def test_a_simulated_processor_that_dies_is_reported_and_a_data_file_of_ones_own
     assert json.loads(ended.stdout)["total"]["totalRequests"] >= 1
 
 
+def test_sample_payments_need_no_key_and_a_routers_own_processors_are_guarded_all_the_same(tmp_path):
+    keys = {"PAYROUTER_API_KEYS": "shop:0123456789abcdef", "PAYROUTER_RATE_LIMIT_PER_S": "0.1"}
+    with demo(tmp_path, **keys) as running:
+        wait_for(lambda: running.settled() >= 2)
+        assert running.process.stop() == 0
+        assert "not accepted" not in running.process.err
+    with (
+        simulator(tmp_path) as real,
+        demo(tmp_path, PAYROUTER_PROCESSORS=processors_json(default=real.url), **keys) as own,
+    ):
+        assert call(own.url, "GET", "/payments-summary")[0] == 401
+        assert own.process.stop() == 0
+
+
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, which only Linux has")
 def test_the_simulated_processors_do_not_outlive_a_killed_demo(tmp_path):
     with demo(tmp_path) as running:

@@ -312,7 +312,7 @@ def test_no_answer_can_be_framed_sniffed_or_read_by_another_site(guarded, path):
     assert "unsafe" not in policy
     assert got.headers["x-frame-options"] == "DENY"
     assert got.headers["x-content-type-options"] == "nosniff"
-    assert got.headers["referrer-policy"] == "no-referrer"
+    assert got.headers["referrer-policy"] == "same-origin"
     assert not [name for name in got.headers if name.startswith("access-control-")]
     if not path.startswith("/assets/"):
         assert got.headers["cache-control"] == "no-store"

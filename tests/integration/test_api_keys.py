@@ -15,6 +15,9 @@ from openapi_spec_validator import validate
 from integration.raw_http import split_answers
 from integration.router_service import JSON, payment_body, post_bytes, running_service, wait_until
 from payrouter.adapters.http.message import Request
+from payrouter.application.meter import Meter
+from payrouter.domain.events import RequestRefused
+from payrouter.domain.snapshot import Count
 from payrouter.entrypoints.api.gate import address_of
 from payrouter.settings import ApiKey
 
@@ -166,6 +169,16 @@ def test_a_refusal_is_logged_once_a_second_and_never_with_the_key(tmp_path, capl
     assert SHOP not in caplog.text
 
 
+def test_refusals_are_counted_by_reason():
+    meter = Meter(())
+    for reason in ("unauthorized", "rate-limited", "unauthorized"):
+        meter.publish(RequestRefused(reason, "192.0.2.1"))
+    assert meter.counts() == [
+        Count("http_refused_total", ("unauthorized",), 2),
+        Count("http_refused_total", ("rate-limited",), 1),
+    ]
+
+
 # -- how fast
 
 
@@ -179,6 +192,7 @@ def statuses(service, count: int, headers: dict[str, str] | None = None) -> list
 @pytest.fixture
 def slow_service(tmp_path):
     with running_service(tmp_path, api_keys=KEYS, rate_limit_per_s=0.5) as service:
+        assert service.document  # read before time counts
         yield service
 
 
@@ -202,17 +216,18 @@ def test_only_payments_count_and_each_key_for_itself(slow_service):
 
 
 def test_what_is_refused_is_not_accepted_and_can_be_sent_again(tmp_path):
-    with running_service(tmp_path, rate_limit_per_s=1.0) as service:
-        assert statuses(service, 2) == [202, 202]
+    with running_service(tmp_path, rate_limit_per_s=0.5) as service:
+        assert service.document  # read before time counts
+        assert statuses(service, 1) == [202]
         correlation_id = str(uuid.uuid4())
         assert service.pay(correlation_id).status == 429
         assert service.get(f"/payments/{correlation_id}").status == 404
-        wait_until(lambda: service.pay(correlation_id).status == 202, within_s=3)
+        wait_until(lambda: service.pay(correlation_id).status == 202, within_s=5)
         assert service.settled(correlation_id)["state"] == "settled"
 
 
 def test_without_keys_a_client_is_its_address_as_a_proxy_on_this_machine_tells_it(tmp_path):
-    with running_service(tmp_path, rate_limit_per_s=0.5) as service:
+    with running_service(tmp_path, rate_limit_per_s=0.05) as service:
         assert statuses(service, 2, {"X-Real-IP": "192.0.2.1"}) == [202, 429]
         assert statuses(service, 2, {"X-Real-IP": "192.0.2.2", "X-Forwarded-For": "192.0.2.1"}) == [202, 429]
         assert statuses(service, 2, {"X-Forwarded-For": "192.0.2.1, 192.0.2.3"}) == [202, 429]

@@ -234,6 +234,10 @@ def test_a_payment_that_no_processor_takes_shows_why_it_waits(tmp_path):
         view = service.get(f"/payments/{correlation_id}").json()
         assert view["state"] in ("queued", "attempting")
         assert view["failedAttempts"][0]["detail"] == "answered 500"
+        failed = view["failedAttempts"][0]
+        assert failed["reason"].startswith("default was ")
+        assert view["acceptedAt"] <= failed["requestedAt"] <= failed["at"]
+        assert 0 <= failed["latencyMs"] < 5000
         assert service.charges() == []
         service.on_loop(service.default.configure, failing=False)
         service.on_loop(service.fallback.configure, failing=False)

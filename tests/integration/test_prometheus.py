@@ -124,6 +124,7 @@ def test_a_counter_is_there_before_anything_was_counted() -> None:
     assert len(found["payrouter_http_refused_total"]) == 2
     assert len(found["payrouter_attempts_total"]) == 2 * 4
     assert len(found["payrouter_dead_letters_total"]) == 2
+    assert len(found["payrouter_webhooks_total"]) == 3
 
 
 def test_the_installation_is_told_without_a_process() -> None:

@@ -273,7 +273,7 @@ _WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None
 from payrouter.__main__ import main
-sys.argv = ["payrouter", "serve"]
+sys.argv = ["payrouter", sys.argv[1]]
 main()
 """
 _IMPORTS_NOTHING = """
@@ -283,16 +283,20 @@ assert not any(name.startswith("opentelemetry") for name in sys.modules), "impor
 """
 
 
-def test_without_the_package_it_does_not_start_and_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "code"), [("serve", 2), ("check", 1)])
+def test_without_the_package_it_does_not_start_and_says_what_to_install(
+    tmp_path: Path, command: str, code: int
+) -> None:
     environment = {
         "PAYROUTER_TRACING": "true",
         "PAYROUTER_PROCESSORS": '[{"name":"default","url":"http://127.0.0.1:1","fee":"0.05"}]',
         "PAYROUTER_BIND": "127.0.0.1:0",
         "PAYROUTER_ADMIN_BIND": "off",
         "PYTHONPATH": ":".join(sys.path),
+        "COLUMNS": "250",
     }
     ended = subprocess.run(
-        [sys.executable, "-c", _WITHOUT],
+        [sys.executable, "-c", _WITHOUT, command],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -300,8 +304,8 @@ def test_without_the_package_it_does_not_start_and_says_what_to_install(tmp_path
         timeout=30,
         check=False,
     )
-    assert ended.returncode == 2
-    assert "pip install 'payrouter[tracing]'" in ended.stderr
+    assert ended.returncode == code
+    assert "pip install 'payrouter[tracing]'" in ended.stderr + ended.stdout
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "payrouter.db").exists()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.views import read_payment, scan_records
 from payrouter.domain.ledger import Totals
 from payrouter.ports.books import BookEntry, UnresolvedAttempt
@@ -70,7 +71,12 @@ class ClusterBooks:
         try:
             unsettled = await read_payment(self._link, self._keys, correlation_id)
         except ValueError as error:
-            _log.warning("payment %s cannot be read in Redis: %s", correlation_id, error)
+            _log.warning(
+                "payment %s cannot be read in Redis: %s",
+                correlation_id,
+                error,
+                extra=fact("payment_unreadable", correlationId=correlation_id),
+            )
             unsettled = None
         # Asked second: what leaves Redis is in PostgreSQL already.
         return await self._settled.find(correlation_id) or unsettled

@@ -14,6 +14,7 @@ from payrouter.adapters.log_lines import batch, fact
 from payrouter.domain.board import Standing
 from payrouter.domain.events import (
     AttemptFailed,
+    BooksCompared,
     Event,
     HealthCallFailed,
     LeadershipChanged,
@@ -50,6 +51,11 @@ _HANDED_IN = {
     "conflict": ("payment_conflict", "handed in with another amount, refused"),
     "full": ("payment_refused", "refused: too many payments wait"),
     "unavailable": ("payment_refused", "refused: it could not be made durable"),
+}
+_COMPARED = {
+    "agree": (logging.INFO, "the books agree with the processors'"),
+    "differ": (logging.ERROR, "the books differ from the processors'"),
+    "unavailable": (logging.WARNING, "the books cannot be compared with the processors'"),
 }
 
 
@@ -94,6 +100,9 @@ class EventLog:
                 _say_rare(event)
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
+        unknown = event.outcome == PaymentEvent.UNKNOWN
+        if not (unknown or _log.isEnabledFor(logging.DEBUG)):
+            return
         fields = {
             "correlationId": event.correlation_id,
             "processor": event.processor,
@@ -102,7 +111,7 @@ class EventLog:
             "latencyMs": round(event.latency_ms, 1),
         }
         text = f"{event.correlation_id} at {event.processor}: {event.outcome}, {event.detail}"
-        if event.outcome == PaymentEvent.UNKNOWN:
+        if unknown:
             self._once(f"attempt {event.processor}", logging.WARNING, text, "attempt_failed", fields)
         else:
             _say(logging.DEBUG, text, "attempt_failed", fields)
@@ -126,7 +135,14 @@ def _say(level: int, text: str, name: str, fields: dict[str, Any]) -> None:
 
 
 def _say_rare(
-    event: PaymentBuried | StandingChanged | Recovered | Purged | LeadershipChanged | ProcessorPaused | WebhooksGivenUp,
+    event: PaymentBuried
+    | StandingChanged
+    | Recovered
+    | Purged
+    | LeadershipChanged
+    | ProcessorPaused
+    | WebhooksGivenUp
+    | BooksCompared,
 ) -> None:
     match event:
         case PaymentBuried(correlation_id, processor, reason):
@@ -154,6 +170,10 @@ def _say_rare(
         case WebhooksGivenUp(count, detail):
             text = f"{count} webhooks were given up: {detail}"
             _say(logging.ERROR, text, "webhooks_given_up", {"count": count, "detail": detail})
+        case BooksCompared(state, differences, detail):
+            level, words = _COMPARED[state]
+            text = f"{words}: {detail}" if detail else words
+            _say(level, text, "books_compared", {"state": state, "differences": differences, "detail": detail})
         case _:
             assert_never(event)
 

@@ -190,6 +190,12 @@ def configure_logs(level: str = "info", form: str = "auto") -> None:
         root.addHandler(LineWriter(sys.stderr, _lines_for(form, sys.stderr)))
 
 
+def flush_logs() -> None:
+    """Return once every line so far is written, or after a second."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def writes_json() -> bool:
     """Return whether log lines are JSON now."""
     return any(isinstance(one, LineWriter) and one.is_json for one in logging.getLogger().handlers)

@@ -23,6 +23,7 @@ MOST_PROCESSORS = 50
 _RESULTS = ("accepted", "duplicate", "conflict", "full", "unavailable")
 _REASONS = ("unauthorized", "rate-limited")
 _OUTCOMES = ("charged", "refused", "unknown", "invalid")
+_TOLD = ("delivered", "failed", "given-up")
 _BY_PROCESSOR = (
     "payments_settled_total",
     "settled_amount_minor_total",
@@ -116,6 +117,9 @@ def _zeros(node: NodeSnapshot) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield "payments_accepted_total", (result,)
         for reason in _REASONS:
             yield "http_refused_total", (reason,)
+    if node.processors:
+        for told in _TOLD:
+            yield "webhooks_total", (told,)
     for processor in node.processors:
         for name in _BY_PROCESSOR:
             yield name, (processor.name,)

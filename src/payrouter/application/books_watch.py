@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from payrouter.application.follow import Follower
 from payrouter.domain.errors import StoreError
+from payrouter.domain.events import BooksCompared
 from payrouter.domain.ledger import Totals
 from payrouter.domain.window import Window
 from payrouter.ports.books import BooksUnavailable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from payrouter.application.audit import Books, Finding
     from payrouter.ports.clock import Clock
+    from payrouter.ports.events import EventSink
 
 LOOK_BACK_S = 3600.0
 CLOSED_AFTER_S = 30.0
@@ -70,10 +72,16 @@ class BooksWatch:
     """Compares the books every `every_s` seconds, and when asked to. `open_books` gives both sides."""
 
     def __init__(
-        self, open_books: Callable[[], AbstractAsyncContextManager[Books]], clock: Clock, *, every_s: float
+        self,
+        open_books: Callable[[], AbstractAsyncContextManager[Books]],
+        clock: Clock,
+        events: EventSink,
+        *,
+        every_s: float,
     ) -> None:
         self._open_books = open_books
         self._clock = clock
+        self._events = events
         self._every_s = every_s
         self._asked = asyncio.Event()
         self.report = BooksReport(BooksState.NEVER if every_s else BooksState.OFF)
@@ -94,10 +102,20 @@ class BooksWatch:
                         await self._compare(follower, books, first_us)
                         await self._pause()
             except StoreError as error:
-                self.report = BooksReport(
-                    BooksState.UNAVAILABLE, self._clock.now_us(), first_us, why=str(error),
-                    compared_us=self.report.compared_us,
+                self._came_of(
+                    BooksReport(
+                        BooksState.UNAVAILABLE, self._clock.now_us(), first_us, why=str(error),
+                        compared_us=self.report.compared_us,
+                    )
                 )  # fmt: skip
+
+    def _came_of(self, report: BooksReport) -> None:
+        """Keep what came of a comparison, and tell when it is something else than before."""
+        before, self.report = self.report, report
+        if (before.state, len(before.findings)) != (report.state, len(report.findings)):
+            unread = [f"{one.name}: {one.why}" for one in report.processors if one.why]
+            detail = report.why or "; ".join([*(_in_words(one) for one in report.findings[:3]), *unread])
+            self._events.publish(BooksCompared(report.state, len(report.findings), detail))
 
     async def _pause(self) -> None:
         try:
@@ -124,8 +142,10 @@ class BooksWatch:
         )
         now_us = self._clock.now_us()
         compared_us = self.report.compared_us if BooksState.UNAVAILABLE in states else now_us
-        self.report = BooksReport(
-            state, now_us, first_us, closed_us, tuple(processors), tuple(follower.standing), compared_us=compared_us
+        self._came_of(
+            BooksReport(
+                state, now_us, first_us, closed_us, tuple(processors), tuple(follower.standing), compared_us=compared_us
+            )
         )
 
     async def _compared(  # noqa: PLR0913, PLR0917 - what is known of both sides
@@ -140,3 +160,8 @@ class BooksWatch:
         if name in unread:
             return ComparedProcessor(name, BooksState.UNAVAILABLE, ours, theirs, unread[name])
         return ComparedProcessor(name, BooksState.AGREE, ours, theirs)
+
+
+def _in_words(finding: Finding) -> str:
+    what = finding.correlation_id or "totals"
+    return f"{what} at {finding.processor}: {finding.difference}" + (f", {finding.note}" if finding.note else "")

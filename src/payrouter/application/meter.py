@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from payrouter.domain.events import (
     AttemptFailed,
+    BooksCompared,
     Event,
     HealthCallFailed,
     LeadershipChanged,
@@ -97,7 +98,7 @@ class Meter:
                 self.count("webhooks_total", "failed")
             case WebhooksGivenUp(count):
                 self.count("webhooks_total", "given-up", add=count)
-            case StandingChanged() | Recovered() | Purged() | ProcessorPaused():
+            case StandingChanged() | Recovered() | Purged() | ProcessorPaused() | BooksCompared():
                 pass
             case _:
                 assert_never(event)

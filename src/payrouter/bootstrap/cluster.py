@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.cluster import ClusterLedger
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.postgres.connection import Access
 from payrouter.adapters.postgres.ledger import PostgresLedger
 from payrouter.adapters.postgres.store import PostgresStore
@@ -58,7 +59,7 @@ async def cluster_engine(settings: Settings, *, dispatches: bool) -> AsyncIterat
         stack.push_async_callback(link.close)
         await link.open(OPEN_WITHIN_S)
         promises = await require_durable(link, allow_unsafe=settings.allow_unsafe_stores)
-        _log.info("%s", promises.in_words())
+        _log.info("%s", promises.in_words(), extra=fact("store_promises"))
         access = Access(settings.postgres_url, name=f"payrouter-{role}", trust_settings=settings.allow_unsafe_stores)
         store = PostgresStore(access)
         stack.push_async_callback(store.close)

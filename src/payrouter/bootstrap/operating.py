@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
+from payrouter.adapters.event_log import EventLog
 from payrouter.application.audit import Books
 from payrouter.application.books_watch import BooksWatch
 from payrouter.application.desk import Desk, Watched
@@ -42,7 +43,9 @@ async def operations(
 ) -> AsyncIterator[Operations]:
     """Look at an installation through an open engine, for as long as somebody may want to see it."""
     clock = SystemClock()
-    books = BooksWatch(partial(_both_books, settings), clock, every_s=settings.audit_every_s)
+    books = BooksWatch(
+        partial(_both_books, settings), clock, EventLog(clock.monotonic_s), every_s=settings.audit_every_s
+    )
     webhooks = engine.notices.waiting if engine.notices is not None else None
     watched = Watched(
         engine.nodes, engine.queue, engine.ledger, books, settings.processors, dispatched_elsewhere, webhooks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from payrouter.application.meter import Fanout
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from payrouter.ports.gateway import ProcessorGateway
     from payrouter.ports.queue import PaymentTaker
     from payrouter.settings import Settings
+
+INSTALL = "pip install 'payrouter[tracing]'"
 
 
 class Spans:
@@ -50,6 +53,16 @@ class Spans:
         return Fanout(events, SettleSpans(self._tracing))
 
 
+def missing_for_tracing() -> str | None:
+    """Return what tracing lacks here, None when it can be switched on."""
+    try:
+        for name in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"):
+            import_module(name)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
 @asynccontextmanager
 async def traced(settings: Settings, role: str, clock: Clock) -> AsyncIterator[Spans]:
     """Trace as the settings say; what was traced is exported at the end.
@@ -61,13 +74,12 @@ async def traced(settings: Settings, role: str, clock: Clock) -> AsyncIterator[S
         yield Spans(None)
         return
     # Imported only here: it is not small, and need not be installed.
-    try:
-        from payrouter.adapters.tracing import Tracing  # noqa: PLC0415
+    missing = missing_for_tracing()
+    if missing is not None:
+        raise InvalidSettings([f"PAYROUTER_TRACING needs OpenTelemetry ({missing}): {INSTALL}, or set it to false"])
+    from payrouter.adapters.tracing import Tracing  # noqa: PLC0415
 
-        tracing = Tracing(role, clock)
-    except ImportError as error:
-        what = f"PAYROUTER_TRACING needs OpenTelemetry ({error}): pip install 'payrouter[tracing]', or set it to false"
-        raise InvalidSettings([what]) from error
+    tracing = Tracing(role, clock)
     try:
         yield Spans(tracing)
     finally:

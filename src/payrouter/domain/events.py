@@ -114,6 +114,17 @@ class ProcessorPaused:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+
+    `client` is the name of its API key, or the address it came from.
+    """
+
+    reason: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookDelivered:
     """The receiver has taken a webhook; `event` is its type."""
 
@@ -139,14 +150,12 @@ class WebhooksGivenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused:
-    """A call of the public API was refused before it was read: `reason` is `unauthorized` or `rate-limited`.
+class BooksCompared:
+    """The audit in the background came to another result: `agree`, `differ` or `unavailable`."""
 
-    `client` is the name of its API key, or the address it came from.
-    """
-
-    reason: str
-    client: str
+    state: str
+    differences: int
+    detail: str
 
 
 Event = (
@@ -161,8 +170,9 @@ Event = (
     | Purged
     | LeadershipChanged
     | ProcessorPaused
+    | BooksCompared
+    | RequestRefused
     | WebhookDelivered
     | WebhookFailed
     | WebhooksGivenUp
-    | RequestRefused
 )

@@ -48,6 +48,7 @@ Apis = Annotated[int, typer.Option(min=1, help="with --cluster: how many APIs")]
 Dispatchers = Annotated[int, typer.Option(min=1, help="with --cluster: how many dispatchers")]
 NoLimits = Annotated[bool, typer.Option("--no-limits", help="with --cluster: not within the deployment's limits")]
 Fsync = Annotated[str, typer.Option("--appendfsync", help="with --cluster: when Redis syncs, always or everysec")]
+Plots = Annotated[Path | None, typer.Option(help="write plots of the router's last run over time here, as SVG")]
 Rate = Annotated[float, typer.Option(min=1, help="payments per second")]
 Seconds = Annotated[float, typer.Option(min=1, help="length of each measurement")]
 Connections = Annotated[int, typer.Option(min=1, max=1024, help="connections of the generator")]
@@ -82,6 +83,7 @@ def run_schedule(  # noqa: PLR0913 - one parameter per option
     dispatchers: Dispatchers = 1,
     no_limits: NoLimits = False,
     appendfsync: Fsync = "always",
+    plots: Plots = None,
 ) -> None:
     """Run a schedule as the challenge does, score it, and compare the books id by id."""
     plan = schedule.load(file, seed=seed)
@@ -96,7 +98,14 @@ def run_schedule(  # noqa: PLR0913 - one parameter per option
         runs,
         (directory, keep),
         lambda contender, work: challenge.run_challenge(
-            plan, contender, work, console.print, trace=trace, kill_at_s=kill_at, kill_service=kill_service
+            plan,
+            contender,
+            work,
+            console.print,
+            trace=trace,
+            kill_at_s=kill_at,
+            kill_service=kill_service,
+            plots=plots,
         ),
     )
     report(plan.name, f"schedule {plan.name}, medians of {runs}", challenge.ROWS, results, json_file)
@@ -119,6 +128,7 @@ def run_flood(  # noqa: PLR0913 - one parameter per option
     dispatchers: Dispatchers = 1,
     no_limits: NoLimits = False,
     appendfsync: Fsync = "always",
+    plots: Plots = None,
 ) -> None:
     """Send payments as fast as they are accepted, and measure until all are settled."""
     results = measure(
@@ -131,7 +141,7 @@ def run_flood(  # noqa: PLR0913 - one parameter per option
         ),
         runs,
         (directory, keep),
-        lambda contender, work: flood.run_load(contender, work, payments, connections=connections),
+        lambda contender, work: flood.run_load(contender, work, payments, connections=connections, plots=plots),
     )
     title = f"flood of {payments} over {connections} connections, medians of {runs}"
     report("flood", title, flood.FLOOD_ROWS, results, json_file)
@@ -202,6 +212,7 @@ def run_overload(  # noqa: PLR0913 - one parameter per option
     apis: Apis = 2,
     dispatchers: Dispatchers = 1,
     no_limits: NoLimits = False,
+    plots: Plots = None,
 ) -> None:
     """Send many times what can be settled, watch how it refuses and recovers, and compare the books."""
     plan = overload.Plan(
@@ -219,7 +230,7 @@ def run_overload(  # noqa: PLR0913 - one parameter per option
         [Contender(PAYROUTER, shape=shape, settings=plan.settings)],
         runs,
         (directory, keep),
-        lambda contender, work: overload.run_overload(contender, work, plan, console.print),
+        lambda contender, work: overload.run_overload(contender, work, plan, console.print, plots=plots),
     )
     report("overload", f"{times:g} times what can be settled for {seconds:g} s", overload.ROWS, results, json_file)
 

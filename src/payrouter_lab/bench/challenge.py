@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter_lab.bench.audit import audit_books
-from payrouter_lab.bench.bed import PAYROUTER, Contender, started_bed
+from payrouter_lab.bench.bed import PAYROUTER, REFERENCE, Contender, started_bed
 from payrouter_lab.bench.calls import total
+from payrouter_lab.bench.course import Course, read_ledger
 from payrouter_lab.bench.k6 import LoadError, LoadRun, slice_trace
 from payrouter_lab.bench.score import score
 from payrouter_lab.bench.tables import Row
@@ -93,10 +94,12 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
     trace: bool = False,
     kill_at_s: float | None = None,
     kill_service: str | None = None,
+    plots: Path | None = None,
 ) -> ChallengeResult:
     """Run one test and return its figures.
 
     At `kill_at_s` the router, or one service of a cluster, is killed (`kill -9`) and started a second later.
+    `plots`: a directory for plots of a run that is not the reference's.
 
     Raises:
         LoadError, ChildError, CallError: if the test itself goes wrong.
@@ -105,7 +108,7 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
         since_s = time.time()
         before, used = bed.usage(), bed.used()
         kill = (kill_at_s, kill_service) if kill_at_s is not None and contender.name == PAYROUTER else None
-        run = LoadRun(schedule, bed, directory, trace=trace)
+        run = LoadRun(schedule, bed, directory, trace=trace, samples=plots is not None)
         with run.child:
             _watch(schedule, bed, run, say, kill=kill)
             load = run.result()
@@ -118,7 +121,21 @@ def run_challenge(  # noqa: PLR0913 - one parameter per option
         bed.configure()
         bed.target.wait_until_settled(load.accepted, DRAIN_S)
         after = bed.usage()
+        if plots is not None and contender.name != REFERENCE:
+            _plot(plots, schedule, bed, load, kill_at_s if kill else None)
         return _result(schedule, bed, run, load, (before, after), bed.services(used), since_s)
+
+
+def _plot(directory: Path, schedule: Schedule, bed: Bed, load: LoadResult, killed_s: float | None) -> None:
+    """Draw how the run went, from what users saw and from our ledger."""
+    from payrouter_lab.bench.plots import write_plots  # noqa: PLC0415 - only who asked for plots waits for pygal
+
+    accepted, settled = read_ledger(bed, load.console.started_s or 0.0)
+    marks = [(stage.at_s, f"{stage.default} | {stage.fallback}") for stage in schedule.stages]
+    if killed_s is not None:
+        marks = sorted([*marks, (killed_s, "kill -9")])
+    name = schedule.name + ("-cluster" if bed.contender.shape is not None else "")
+    write_plots(directory, name, name, Course(schedule.length_s, load.console.samples, accepted, settled, marks))
 
 
 def _watch(schedule: Schedule, bed: Bed, run: LoadRun, say: Say, *, kill: tuple[float, str | None] | None) -> None:

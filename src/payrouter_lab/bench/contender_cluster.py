@@ -13,7 +13,7 @@ from payrouter_lab.bench.processes import ChildError, Usage
 from payrouter_lab.bench.reference_cluster import ReferenceCluster
 from payrouter_lab.cluster import deployed
 from payrouter_lab.cluster.limits import Limits, Ration, rations
-from payrouter_lab.cluster.local import LocalCluster
+from payrouter_lab.cluster.local import DATABASE, LocalCluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,6 +104,12 @@ class ClusterChild:
     def notes(self) -> list[str]:
         """Why limits are not applied; empty when they are."""
         return self.limits.notes
+
+    @property
+    def ledger_url(self) -> str:
+        """Where our settled payments are; not of the reference, which keeps none."""
+        assert isinstance(self.cluster, LocalCluster)
+        return self.cluster.postgres.url_of(DATABASE)
 
     @property
     def alive(self) -> bool:

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from payrouter_lab.bench.audit import audit_books
-from payrouter_lab.bench.bed import FEES, Contender, started_bed
+from payrouter_lab.bench.bed import FEES, REFERENCE, Contender, started_bed
+from payrouter_lab.bench.course import Course, read_ledger
+from payrouter_lab.bench.jobs import read_samples
 from payrouter_lab.bench.loads import AMOUNT, Loads
 from payrouter_lab.bench.tables import Row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from payrouter_lab.bench.bed import Bed
     from payrouter_lab.bench.contender_cluster import ServiceFigures
-    from payrouter_lab.bench.jobs import Outcome
+    from payrouter_lab.bench.jobs import Outcome, Sample
     from payrouter_lab.bench.loads import Run
 
 POLL_S = 0.02
@@ -69,10 +72,18 @@ STEADY_ROWS: tuple[Row[LoadFigures], ...] = (
 )
 
 
-def run_load(
-    contender: Contender, directory: Path, count: int, *, rate: float = 0.0, connections: int = 64
+def run_load(  # noqa: PLR0913 - one parameter per option
+    contender: Contender,
+    directory: Path,
+    count: int,
+    *,
+    rate: float = 0.0,
+    connections: int = 64,
+    plots: Path | None = None,
 ) -> LoadFigures:
     """Send `count` payments, `rate` a second or unpaced when it is 0, and return the figures.
+
+    `plots`: a directory for plots of a run that is not the reference's.
 
     Raises:
         LoadError, ChildError, CallError: if the test itself goes wrong.
@@ -81,10 +92,14 @@ def run_load(
         loads = Loads(bed)
         since_s = time.time()
         before, used = bed.usage(), bed.used()
-        with loads.start(count, rate=rate, connections=connections) as run:
+        plotted = plots is not None and contender.name != REFERENCE
+        samples = directory / "flood.samples" if plotted else None
+        with loads.start(count, rate=rate, connections=connections, samples=samples) as run:
             outcome, settled, done_s = _until_settled(bed, run, count)
         after = bed.usage()
         audit = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s)
+        if plots is not None and samples is not None:
+            _plot(plots, bed, read_samples(samples), max(done_s, outcome.last_answer_s))
         return LoadFigures(
             accepted=outcome.accepted,
             refused=len(outcome.refused) + len(outcome.unanswered),
@@ -97,6 +112,20 @@ def run_load(
             services=bed.services(used),
             findings=audit.findings(),
         )
+
+
+def _plot(directory: Path, bed: Bed, samples: Sequence[Sample], ended_s: float) -> None:
+    """Draw a load that was over at a monotonic second."""
+    from payrouter_lab.bench.plots import write_plots  # noqa: PLC0415 - only who asked for plots waits for pygal
+
+    start_s = min(sample.sent_s for sample in samples)
+    latencies = [(sample.sent_s - start_s, sample.latency_ms) for sample in samples if sample.status == 202]
+    # What the monotonic clock calls `start_s`, as a Unix second.
+    accepted, settled = read_ledger(bed, start_s + time.time() - time.monotonic())
+    length_s = ended_s - start_s
+    name = "flood" + ("-cluster" if bed.contender.shape is not None else "")
+    step_s = 0.1 if length_s < 20 else 1.0
+    write_plots(directory, name, name, Course(length_s, latencies, accepted, settled), step_s=step_s)
 
 
 def _until_settled(bed: Bed, run: Run, count: int) -> tuple[Outcome, int, float]:

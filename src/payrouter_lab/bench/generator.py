@@ -104,7 +104,7 @@ class Load:
         self._refusals: Counter[tuple[int, str, str, str]] = Counter()
         self.samples = array("d")
         """Three numbers for each answer, as `read_samples` gives them back."""
-        self._kind = _ReadingConnection if job.samples else _Connection
+        self._kind = _ReadingConnection if job.read_refusals else _Connection
         self._unanswered: list[int] = []
         self._first_s = self._last_s = 0.0
 

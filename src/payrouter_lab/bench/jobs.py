@@ -28,7 +28,9 @@ class Job(msgspec.Struct, frozen=True):
     most_connections: int = 1024
     """Paced: finding no idle connection opens another, up to this many; then payments wait their turn."""
     samples: str = ""
-    """A file for every answer's instant, latency and status (`read_samples`); then refusals are read, too."""
+    """A file for every answer's instant, latency and status (`read_samples`)."""
+    read_refusals: bool = False
+    """Whether what refusals say is told, which costs CPU."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     late_ms: float
     """Paced: the p99 of how much later than planned a payment was sent."""
     refusals: list[Refusal] = []
-    """With `samples`: what the refusals said, each different text once; at most `MOST_REFUSALS`."""
+    """With `read_refusals`: what the refusals said, each different text once; at most `MOST_REFUSALS`."""
 
     @property
     def accepted_per_s(self) -> float:

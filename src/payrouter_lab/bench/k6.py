@@ -42,6 +42,8 @@ class Console:
     """User and number of a payment that was not accepted, to its status; 0 = no answer."""
     audits: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    samples: list[tuple[float, float]] = field(default_factory=list)
+    """Of accepted payments, in no order: second of the load at which it was sent, latency in ms."""
     end: dict[str, Any] | None = None
 
     def sent(self) -> int:
@@ -80,6 +82,9 @@ def read_console(lines: Iterable[str]) -> Console:
                 console.last[user] = max(number, console.last.get(user, 0))
             case "audit":
                 console.audits.append(msgspec.json.decode(rest))
+            case "samples":
+                pairs = (pair.partition(":") for pair in rest.split())
+                console.samples += [(float(sent_ms) / 1000, float(ms)) for sent_ms, _, ms in pairs]
             case "end":
                 console.end = msgspec.json.decode(rest)
             case _:
@@ -99,7 +104,9 @@ class LoadResult:
 class LoadRun:
     """One k6 run. Started on entering; ended, if it still runs, on leaving."""
 
-    def __init__(self, schedule: Schedule, bed: Bed, directory: Path, *, trace: bool = False) -> None:
+    def __init__(
+        self, schedule: Schedule, bed: Bed, directory: Path, *, trace: bool = False, samples: bool = False
+    ) -> None:
         self.salt = secrets.randbits(32)
         self._console = directory / "console.txt"
         self._result = directory / "k6.json"
@@ -115,6 +122,7 @@ class LoadRun:
                 {"name": name, "url": processor.url, "token": bed.token} for name, processor in bed.processors.items()
             ],
             "salt": self.salt,
+            "samples": samples,
             "result_file": str(self._result),
         }
         options = ["--quiet", "--no-usage-report", "--no-thresholds", "--address=", "--log-format=raw"]

@@ -37,7 +37,7 @@ class Loads:
         self.accepted: set[str] = set()
         self.unanswered: set[str] = set()
 
-    def start(
+    def start(  # noqa: PLR0913 - the fields of a job
         self,
         count: int,
         *,
@@ -45,6 +45,7 @@ class Loads:
         connections: int = 64,
         most_connections: int = 1024,
         samples: Path | None = None,
+        read_refusals: bool = False,
     ) -> Run:
         """Start sending `count` payments: `rate` a second, or unpaced when it is 0; the rest as for a job."""
         self._streams += 1
@@ -60,6 +61,7 @@ class Loads:
             rate=rate,
             most_connections=most_connections,
             samples=str(samples or ""),
+            read_refusals=read_refusals,
         )
         return Run(self, job)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from payrouter_lab.bench.audit import audit_books
 from payrouter_lab.bench.bed import FEES, started_bed
+from payrouter_lab.bench.course import Course, read_ledger
 from payrouter_lab.bench.jobs import quantiles, read_samples
 from payrouter_lab.bench.k6 import LoadError
 from payrouter_lab.bench.loads import AMOUNT, Loads
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from payrouter_lab.bench.bed import Bed, Contender
     from payrouter_lab.bench.contender_cluster import ServiceFigures
-    from payrouter_lab.bench.jobs import Refusal, Sample
+from payrouter_lab.bench.jobs import Refusal, Sample
 
 NORMAL_SHARE = 0.5
 """The steady load, as a share of what can be settled."""
@@ -119,8 +120,10 @@ ROWS: tuple[Row[OverloadFigures], ...] = (
 )
 
 
-def run_overload(contender: Contender, directory: Path, plan: Plan, tell: Callable[[str], None]) -> OverloadFigures:
-    """Measure what can be settled, overload, let it recover and drain, and compare the books.
+def run_overload(
+    contender: Contender, directory: Path, plan: Plan, tell: Callable[[str], None], *, plots: Path | None = None
+) -> OverloadFigures:
+    """Measure what can be settled, overload, let it recover and drain, and compare the books; `plots`: as of a flood.
 
     Raises:
         LoadError, ChildError, CallError: if the test itself goes wrong.
@@ -137,6 +140,8 @@ def run_overload(contender: Contender, directory: Path, plan: Plan, tell: Callab
         findings = audit_books(bed, loads.accepted, loads.unanswered, AMOUNT, since_s=since_s).findings()
         if not drained:
             findings.append(f"not everything accepted was settled within {SETTLE_WITHIN_S:g} s")
+        if plots is not None:
+            _plot(plots, bed, course)
         figures = _figures(
             course,
             plan,
@@ -170,11 +175,19 @@ def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _C
     more_per_s = plan.times * settled_per_s - normal_per_s
     steady_s = plan.before_s + plan.seconds + plan.after_s
     with loads.start(
-        round(normal_per_s * steady_s), rate=normal_per_s, most_connections=STEADY_CONNECTIONS, samples=files[0]
+        round(normal_per_s * steady_s),
+        rate=normal_per_s,
+        most_connections=STEADY_CONNECTIONS,
+        samples=files[0],
+        read_refusals=True,
     ) as steady:
         time.sleep(plan.before_s)
         with loads.start(
-            round(more_per_s * plan.seconds), rate=more_per_s, most_connections=MORE_CONNECTIONS, samples=files[1]
+            round(more_per_s * plan.seconds),
+            rate=more_per_s,
+            most_connections=MORE_CONNECTIONS,
+            samples=files[1],
+            read_refusals=True,
         ) as flood:
             flooded = flood.outcome()
         steadied = steady.outcome()
@@ -189,6 +202,21 @@ def _load(loads: Loads, plan: Plan, settled_per_s: float, directory: Path) -> _C
         unanswered=len(steadied.unanswered) + len(flooded.unanswered),
         refusals=[*steadied.refusals, *flooded.refusals],
     )
+
+
+def _plot(directory: Path, bed: Bed, course: _Course) -> None:
+    """Draw the course from a few seconds before the overload on."""
+    from payrouter_lab.bench.plots import write_plots  # noqa: PLC0415 - only who asked for plots waits for pygal
+
+    samples = [*course.before, *course.during, *course.after]
+    start_s = min(sample.sent_s for sample in samples)
+    latencies = [(sample.sent_s - start_s, sample.latency_ms) for sample in samples if sample.status == 202]
+    length_s = max(sample.sent_s for sample in samples) - start_s
+    # What the monotonic clock calls `start_s`, as a Unix second.
+    accepted, settled = read_ledger(bed, start_s + time.time() - time.monotonic())
+    marks = [(course.begun_s - start_s, "overload"), (course.ended_s - start_s, "over")]
+    name = "overload" + ("-cluster" if bed.contender.shape is not None else "")
+    write_plots(directory, name, name, Course(length_s, latencies, accepted, settled, marks, "the overload"))
 
 
 def _figures(  # noqa: PLR0913 - what was measured, piece by piece

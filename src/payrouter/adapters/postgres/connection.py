@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.postgres.errors import translate
 from payrouter.adapters.postgres.server import examine, require_durable, require_schema, require_writable
 from payrouter.domain.errors import StoreUnavailable
@@ -97,7 +98,7 @@ async def patiently(connect: Callable[[float], Awaitable[T]], within_s: float, *
             if loop.time() + pause_s >= end_s:
                 raise StoreUnavailable(f"{error}; waited {within_s:g} s, is PostgreSQL running there?") from error
             if loop.time() >= quiet_until_s:
-                _log.warning("waiting for PostgreSQL: %s", error)
+                _log.warning("waiting for PostgreSQL: %s", error, extra=fact("waiting_for_store"))
                 quiet_until_s = loop.time() + QUIET_S
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

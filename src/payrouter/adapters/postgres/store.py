@@ -10,6 +10,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.postgres.connection import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -147,7 +148,7 @@ class PostgresStore:
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
-                _log.warning(note)
+                _log.warning(note, extra=fact("store_note"))
         return connection
 
     async def close(self) -> None:
@@ -160,4 +161,4 @@ class PostgresStore:
             try:
                 await connection.close(timeout=1.0)
             except Exception as error:  # noqa: BLE001 - it is gone either way
-                _log.debug("closing a connection: %s", error)
+                _log.debug("closing a connection: %s", error, extra=fact("connection_closed"))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.address import parse_address
 from payrouter.adapters.redis.answers import RedisAnswered
 from payrouter.adapters.redis.opening import Attempts, connect
@@ -153,7 +154,7 @@ class RedisLink:
             except StoreError as error:
                 self._attempts.warn(str(error), f"Redis is still away: {error}")
             except Exception:  # noqa: BLE001 - a defect here must not keep the link down for good
-                _log.exception("cannot connect to Redis at %s", self._address)
+                _log.exception("cannot connect to Redis at %s", self._address, extra=fact("store_failed"))
             else:
-                _log.info("connected to Redis at %s again", self._address)
+                _log.info("connected to Redis at %s again", self._address, extra=fact("store_connected"))
                 return

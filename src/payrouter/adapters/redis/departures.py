@@ -6,6 +6,7 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.keys import GROUP, Keys
 from payrouter.adapters.redis.records import Record, decode_or_none
 from payrouter.adapters.redis.scripts import load_script
@@ -125,7 +126,12 @@ class Departures:
         try:
             await self.make_up()
         except StoreUnavailable as error:
-            _log.warning("%d settled payments leave the queue later: %s", len(self._leaving), error)
+            _log.warning(
+                "%d settled payments leave the queue later: %s",
+                len(self._leaving),
+                error,
+                extra=fact("settled_kept_in_queue"),
+            )
 
     async def make_up(self) -> None:
         """Remove what could not be removed before.

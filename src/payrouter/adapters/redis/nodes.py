@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.domain.snapshot import NodeSnapshot
 from payrouter.ports.observation import GONE_AFTER_S
@@ -60,5 +61,10 @@ class RedisNodes:
             # A process of another version, in the middle of an update: said once.
             if node not in self._unread:
                 self._unread = {*list(self._unread)[-99:], node}
-                _log.warning("what %s tells of itself cannot be read (%s); is it of another version?", node, error)
+                _log.warning(
+                    "what %s tells of itself cannot be read (%s); is it of another version?",
+                    node,
+                    error,
+                    extra=fact("node_unreadable"),
+                )
             return None

@@ -7,6 +7,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.answers import RedisAnswered
 from payrouter.domain.errors import StoreMisconfigured, StoreUnavailable, StoreUncertain
 
@@ -114,4 +115,4 @@ class Attempts:
         now_s = asyncio.get_running_loop().time()
         if topic != self._topic or now_s - self._said_s >= _QUIET_S:
             self._topic, self._said_s = topic, now_s
-            _log.warning("%s", line)
+            _log.warning("%s", line, extra=fact("waiting_for_store"))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.dead_letters import retry
 from payrouter.adapters.redis.departures import Departures
 from payrouter.adapters.redis.holdings import Claim, Holdings
@@ -203,7 +204,9 @@ class RedisQueue:
         try:
             await self._give_back()
         except StoreUnavailable as error:
-            _log.warning("%d payments are given back later: %s", len(self._returning), error)
+            _log.warning(
+                "%d payments are given back later: %s", len(self._returning), error, extra=fact("given_back_later")
+            )
 
     async def _give_back(self) -> None:
         if not self._returning:
@@ -302,7 +305,11 @@ class RedisQueue:
             async with asyncio.timeout(_LOOK_BACK_WITHIN_S):
                 settled = await self._ledger.summary(Window())
         except (StoreUnavailable, TimeoutError) as error:
-            _log.warning("this Redis is new, and the ledger does not say whether it is too: %s", error or "no answer")
+            _log.warning(
+                "this Redis is new, and the ledger does not say whether it is too: %s",
+                error or "no answer",
+                extra=fact("store_new"),
+            )
             return
         await self._link.eval(_FORGOT, [self._keys.meta], [int(bool(settled))])
         self._looks_back = False
@@ -313,7 +320,7 @@ class RedisQueue:
             await self.departures.make_up()
             await self.membership.leave()
         except StoreUnavailable as error:
-            _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error)
+            _log.warning("left without a word, others notice in %g s: %s", LASTS_S, error, extra=fact("left_unheard"))
         self._holdings.clear()
         self._returning.clear()
 
@@ -340,7 +347,11 @@ class RedisQueue:
 
     def _fenced(self) -> None:
         """Another dispatcher has taken over what was held here: these hands are empty."""
-        _log.warning("another dispatcher took over; %d payments held here are its own now", len(self._holdings))
+        _log.warning(
+            "another dispatcher took over; %d payments held here are its own now",
+            len(self._holdings),
+            extra=fact("taken_over"),
+        )
         self._holdings.clear()
         self._returning.clear()
 

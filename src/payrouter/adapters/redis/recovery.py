@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.membership import LASTS_S
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.spoilt import read, set_aside, traced
@@ -80,12 +81,14 @@ class Recovery:
             return [], False
         taken_over, traces, *flat = reply
         if taken_over:
-            _log.warning("took over from dispatcher %s, whose heartbeat stopped", taken_over.decode())
+            _log.warning(
+                "took over from dispatcher %s, whose heartbeat stopped", taken_over.decode(), extra=fact("took_over")
+            )
         adopted, spoilt = read(flat, traced(self._holdings.adopt, traces))
         try:
             await set_aside(self._membership, keys, spoilt, waiting=False)
         except StoreUnavailable as error:
-            _log.warning("spoilt payments are put aside later: %s", error)
+            _log.warning("spoilt payments are put aside later: %s", error, extra=fact("spoilt_later"))
         return await self._still_unsettled(adopted), len(flat) >= 2 * _ADOPT_AT_ONCE
 
     async def _still_unsettled(self, intents: list[Intent]) -> list[Intent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
+from payrouter.adapters.log_lines import fact
 from payrouter.adapters.redis.scripts import load_script
 from payrouter.adapters.redis.views import pairs
 from payrouter.domain.trace import parse_traceparent
@@ -53,7 +54,11 @@ async def set_aside(membership: Membership, keys: Keys, spoilt: list[bytes], *, 
     """
     if not spoilt:
         return
-    _log.error("%d payments cannot be read and are put aside; see payrouter dead-letters list", len(spoilt) // 2)
+    _log.error(
+        "%d payments cannot be read and are put aside; see payrouter dead-letters list",
+        len(spoilt) // 2,
+        extra=fact("payments_spoilt"),
+    )
     # Until that is done nobody holds them.
     membership.unsure = True
     names = [keys.dispatchers, keys.queue, keys.payments, keys.poison, keys.meta]

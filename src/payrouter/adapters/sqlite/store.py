@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from payrouter.adapters.log_lines import fact
 from payrouter.domain.errors import StoreIncompatible, StoreInUse, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -258,7 +259,9 @@ def _fail(job: _Job, error: Exception) -> None:
     """Show a defect to whoever waits for the job, or in the log when nobody does any more."""
     future = job[2]
     if future.done():
-        logging.getLogger(__name__).error("a job of the store failed, and nobody waits for it", exc_info=error)
+        logging.getLogger(__name__).error(
+            "a job of the store failed, and nobody waits for it", exc_info=error, extra=fact("store_job_failed")
+        )
     else:
         future.set_exception(error)
 
@@ -268,7 +271,9 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.OperationalError as error:
         # A full disk shows at the next commit, which is where somebody waits for an answer.
-        logging.getLogger(__name__).warning("checkpoint failed (%s); the log keeps everything", error)
+        logging.getLogger(__name__).warning(
+            "checkpoint failed (%s); the log keeps everything", error, extra=fact("checkpoint_failed")
+        )
 
 
 def _preallocate(log: Path) -> None:
@@ -283,7 +288,9 @@ def _preallocate(log: Path) -> None:
         _append_zeros(log, PREALLOCATED_BYTES - size)
     except OSError as error:
         os.truncate(log, size)
-        logging.getLogger(__name__).warning("cannot preallocate %s (%s); commits will be slower", log, error)
+        logging.getLogger(__name__).warning(
+            "cannot preallocate %s (%s); commits will be slower", log, error, extra=fact("preallocation_failed")
+        )
 
 
 def _append_zeros(log: Path, count: int) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from payrouter.adapters.http.message import STATUS_LINES
+from payrouter.adapters.log_lines import fact
 from payrouter.domain.errors import InvalidInput, StoreUnavailable
 from payrouter.domain.payment import parse_correlation_id
 from payrouter.entrypoints.admin.assets import load_assets
@@ -40,7 +41,8 @@ _GUARDS = (
     (b"Content-Security-Policy", _POLICY),
     (b"X-Content-Type-Options", b"nosniff"),
     (b"X-Frame-Options", b"DENY"),
-    (b"Referrer-Policy", b"no-referrer"),
+    # With no-referrer browsers say "Origin: null" of our own login form, as if another site had sent it.
+    (b"Referrer-Policy", b"same-origin"),
     (b"Cross-Origin-Opener-Policy", b"same-origin"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
     (b"Cache-Control", b"no-store"),
@@ -105,7 +107,11 @@ class Admin:
         except StoreUnavailable as error:
             _problem(reply, 503, f"{error}; try again later", headers=((b"Retry-After", b"1"),))
         except Exception:  # noqa: BLE001 - logged, and answered honestly
-            _log.exception("an operator's request failed: %s", request.path.decode("ascii", "replace")[:80])
+            _log.exception(
+                "an operator's request failed: %s",
+                request.path.decode("ascii", "replace")[:80],
+                extra=fact("request_failed"),
+            )
             if not reply.answered:
                 _problem(reply, 500, "a defect of ours; the log says more")
 
@@ -215,7 +221,9 @@ class Admin:
         form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
         fresh = await self._sessions.sign_in(form.get("token", ""), reply.peer)
         if fresh is None:
-            _log.warning("somebody tried to sign in to the operator's pages with a wrong token")
+            _log.warning(
+                "somebody tried to sign in to the operator's pages with a wrong token", extra=fact("sign_in_failed")
+            )
             _redirect(reply, b"/login?wrong=1")
         else:
             _redirect(reply, b"/", cookie_header(fresh, request))
@@ -312,7 +320,7 @@ class Admin:
             raise InvalidInput('send either {"correlationIds": ["<uuid>"]} or {"all": true}')
         ids = None if wanted.correlation_ids is None else [parse_correlation_id(one) for one in wanted.correlation_ids]
         retried = await self._desk.retry(ids)
-        _log.info("an operator sent %d dead letters again", retried)
+        _log.info("an operator sent %d dead letters again", retried, extra=fact("dead_letters_retried"))
         _json(reply, {"retried": retried})
 
     # -- processors, books
@@ -322,7 +330,7 @@ class Admin:
             _problem(reply, 404, f"there is no processor {name[:40]!r}; there are {', '.join(self._names)}")
             return
         await self._operations.pause(name, paused=paused)
-        _log.info("an operator %s %s", "paused" if paused else "resumed", name)
+        _log.info("an operator %s %s", "paused" if paused else "resumed", name, extra=fact("operator_paused"))
         _json(reply, {"processor": name, "paused": paused})
 
     async def _books(self, request: Request, reply: Reply, session: Session | None) -> None:  # noqa: ARG002

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
 from payrouter.adapters.http.server import HttpServer
+from payrouter.adapters.log_lines import fact
 from payrouter.bootstrap.operating import operations, running_operations
 from payrouter.domain.errors import AddressInUse, InvalidSettings
 from payrouter.entrypoints.admin.app import Admin
@@ -69,7 +70,11 @@ async def beside(settings: Settings, router: Router) -> AsyncIterator[Address | 
         try:
             address = await pages.enter_async_context(administrating(settings, running))
         except AddressInUse as error:
-            _log.warning("no operator's pages: %s; set PAYROUTER_ADMIN_BIND to another address, or off", error)
+            _log.warning(
+                "no operator's pages: %s; set PAYROUTER_ADMIN_BIND to another address, or off",
+                error,
+                extra=fact("pages_missing"),
+            )
         yield address
 
 

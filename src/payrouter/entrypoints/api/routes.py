@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from payrouter.adapters.http.message import STATUS_LINES
+from payrouter.adapters.log_lines import fact
 from payrouter.domain.errors import InvalidInput, StoreUnavailable, StoreUncertain
 from payrouter.domain.ledger import Totals
 from payrouter.domain.money import format_minor
@@ -108,7 +109,7 @@ class Api:
             except StoreUnavailable as error:
                 _problem(reply, 503, f"{error}; try again later", headers=RETRY_AFTER)
             except Exception:
-                logging.getLogger(__name__).exception("%s failed", request.target[:80])
+                logging.getLogger(__name__).exception("%s failed", request.target[:80], extra=fact("request_failed"))
                 if not reply.answered:
                     _problem(reply, 500, "a defect of ours; the log says more")
 

@@ -54,7 +54,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         _listening(router, settings) as front,
     ):
         if pages is not None:
-            _log.info("the operator's pages are on http://%s", pages)
+            _log.info("the operator's pages are on http://%s", pages, extra=fact("pages_started"))
         try:
             yield Serving(router, front.address, pages)
         finally:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from payrouter.bootstrap import installation, processor_books
+from payrouter.bootstrap.tracing import INSTALL, missing_for_tracing
 from payrouter.domain.urls import HIDDEN, without_secrets
 from payrouter.domain.window import Window
 from payrouter.entrypoints.cli.common import JsonOption, print_json, terminal
@@ -53,7 +54,14 @@ def check(*, as_json: JsonOption = False) -> None:
 
 async def _findings(settings: Settings) -> list[Finding]:
     stores, processors = await asyncio.gather(installation(settings).look(), _processor_findings(settings))
-    return [*stores, *processors]
+    return [*stores, *processors, *_tracing_findings(settings)]
+
+
+def _tracing_findings(settings: Settings) -> list[Finding]:
+    missing = missing_for_tracing() if settings.tracing else None
+    if missing is None:
+        return []
+    return [Finding(Level.ERROR, "tracing", f"it is on, and OpenTelemetry is not here: {missing}", INSTALL)]
 
 
 # -- settings

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from payrouter import __version__
-from payrouter.entrypoints.cli import audit, check, dead_letters, demo, migrate, roles, serve, simulate, summary
+from payrouter.entrypoints.cli import audit, check, dead_letters, demo, migrate, roles, serve, simulate, summary, top
 
 app = typer.Typer(
     name="payrouter",
@@ -25,6 +25,7 @@ app.command("admin")(roles.admin)
 app.command("migrate")(migrate.migrate)
 app.command("check")(check.check)
 app.command("summary")(summary.summary)
+app.command("top")(top.top)
 app.command("audit")(audit.audit)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command("simulate-processor")(simulate.simulate_processor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -10,6 +10,9 @@ from rich.console import Console
 
 from payrouter.domain.errors import InvalidInput, PayrouterError
 from payrouter.domain.window import LAST_US, Window, format_instant, parse_window
+
+if TYPE_CHECKING:
+    from payrouter.settings import Address
 
 WIDE = 160
 """Columns of a table that does not go to a terminal: no id may be cut there."""
@@ -61,6 +64,12 @@ def terminal() -> Console:
     if not console.is_terminal:
         console.width = WIDE
     return console
+
+
+def reachable(address: Address) -> str:
+    """Return where this machine reaches what listens on an address, as host:port."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared, not bound
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 def print_json(value: object) -> None:

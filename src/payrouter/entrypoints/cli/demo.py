@@ -18,7 +18,7 @@ import typer
 
 from payrouter.adapters.http.client import Answer, HttpPool
 from payrouter.entrypoints.api.serve import serving
-from payrouter.entrypoints.cli.common import CommandFailed, terminal
+from payrouter.entrypoints.cli.common import CommandFailed, reachable, terminal
 from payrouter.entrypoints.cli.demo_status import Places, Status, introduction
 from payrouter.entrypoints.cli.plain import server_settings
 from payrouter.entrypoints.cli.simulated import simulated_processor
@@ -97,7 +97,7 @@ async def _run(plan: Plan) -> None:
             settings = replace(settings, processors=tuple(child.processor for child in children))
         router, address, pages = await stack.enter_async_context(serving(settings))
         console = terminal()
-        url = f"http://{_reachable(address)}"
+        url = f"http://{reachable(address)}"
         introduction(console, settings, Places(url, pages), simulated=bool(children), keep_books=plan.keep_books)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(Status(router, console).run())]
@@ -109,12 +109,6 @@ async def _run(plan: Plan) -> None:
                 task.cancel()
         typer.echo("stopping")
     typer.echo("stopped")
-
-
-def _reachable(address: Address) -> str:
-    """Return where this machine reaches what listens on an address."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared, not bound
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 async def _report_death(child: SimulatedProcessor) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from payrouter.adapters.log_lines import fact
-from payrouter.adapters.log_output import configure_logs, writes_json
+from payrouter.adapters.log_output import configure_logs, flush_logs, writes_json
 from payrouter.domain.errors import InvalidSettings
 from payrouter.settings import Settings, load_settings
 
@@ -46,5 +46,6 @@ def tell(level: int, event: str, text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the operator something, beside what is printed for other programs."""
+    """Tell the operator something, beside what is printed for other programs, and after what was logged before."""
+    flush_logs()
     sys.stderr.write(f"{text}\n")
