@@ -16,6 +16,7 @@ QUERIES = {
     "count what waits": (queue._COUNT, "payment_unsettled"),
     "read what waits": (queue._WAITING, "payment_unsettled"),
     "standing intents": (queue._ORPHANS, "payment_unsettled"),
+    "count dead letters": (queue._COUNT_DEAD, "payment_unsettled"),
     "dead letters": (queue._DEAD_LETTERS, "payment_unsettled"),
     "raw edge of a window": (ledger._EDGE, "payment_settled"),
     "one payment": (ledger._FIND, "sqlite_autoindex_payment_1"),

@@ -36,6 +36,7 @@ _INSERT = (
 )
 # `state <> 3` says nothing new but lets SQLite use the partial index: it does not infer it.
 _COUNT = "SELECT count(*) FROM payment WHERE state = 0 AND state <> 3"
+_COUNT_DEAD = "SELECT count(*) FROM payment WHERE state = 4 AND state <> 3"
 _WAITING = (
     "SELECT seq, id, amount, accepted_us, attempts, trace FROM payment "
     "WHERE state = 0 AND state <> 3 AND seq > ? ORDER BY seq LIMIT ?"
@@ -304,11 +305,12 @@ class SqliteQueue:
 
     async def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first."""
-        return read_dead_letters(self._store.connection, limit)
+        return await self._store.read(lambda connection: read_dead_letters(connection, limit))
 
     async def dead_letter_counts(self) -> tuple[int, int]:
         """Return how many dead letters there are; nothing is ever put aside here."""
-        [count] = self._store.connection.execute("SELECT count(*) FROM payment WHERE state = 4").fetchone()
+        # On the reader's thread: somebody looks twice a second, and there may be a million.
+        [count] = await self._store.read(lambda connection: connection.execute(_COUNT_DEAD).fetchone())
         return count, 0
 
     async def poison(self, limit: int) -> dict[str, str]:  # noqa: ARG002
