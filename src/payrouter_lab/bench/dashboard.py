@@ -157,7 +157,7 @@ def _costs(plan: Plan, alone: _Seen, watched: _Seen) -> list[Figure]:
             100 * (1 - seen_per_s / free_per_s),
             "%",
             MOST_THROUGHPUT_LOST_PERCENT,
-            f"settled/s {free_per_s:,.0f} → {seen_per_s:,.0f}, CPU-s per 1000 {free_cpu:.3f} → {seen_cpu:.3f}; "
+            f"settled/s {free_per_s:.0f} → {seen_per_s:.0f}, CPU-s per 1000 {free_cpu:.3f} → {seen_cpu:.3f}; "
             f"medians of {plan.rounds} floods of {plan.payments}",
         ),
         Figure(

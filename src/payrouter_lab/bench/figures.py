@@ -38,5 +38,5 @@ def figures_table(title: str, figures: Sequence[Figure]) -> Table:
     for one in figures:
         verdict = Text("") if one.limit is None else Text("ok", "green") if one.met else Text("missed", "bold red")
         limit = "" if one.limit is None else f"{one.limit:g} {one.unit}"
-        table.add_row(one.label, f"{one.value:,.2f} {one.unit}", limit, verdict, one.detail)
+        table.add_row(one.label, f"{one.value:.2f} {one.unit}", limit, verdict, one.detail)
     return table

@@ -65,8 +65,9 @@ def _measure(url: str, admin_url: str, engine: Engine, payments: int, asks: int)
     def unknown() -> tuple[str, int]:
         return filled_id(payments + chance.randrange(payments)), 404
 
+    among = f"{payments:,}".replace(",", " ")
     return [
-        _figure(f"{engine}: find among {payments:,}, {who}", f"{base}{path}", draw, asks)
+        _figure(f"{engine}: find among {among}, {who}", f"{base}{path}", draw, asks)
         for base, path, who, draw in (
             (url, "/payments/", "as a client", known),
             (url, "/payments/", "unknown id", unknown),

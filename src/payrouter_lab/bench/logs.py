@@ -50,8 +50,8 @@ def _figure(level: str, quiet: list[LoadFigures], loud: list[LoadFigures], bytes
         100 * (1 - after / before),
         "%",
         MOST_LOST_PERCENT.get(level),
-        f"settled/s {before:,.0f} → {after:,.0f}, CPU-s per 1000 {cpu_before:.3f} → {cpu_after:.3f}, "
-        f"{bytes_each:,.0f} bytes of log per payment",
+        f"settled/s {before:.0f} → {after:.0f}, CPU-s per 1000 {cpu_before:.3f} → {cpu_after:.3f}, "
+        f"{bytes_each:.0f} bytes of log per payment",
     )
 
 

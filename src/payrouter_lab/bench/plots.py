@@ -28,7 +28,7 @@ _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _MARK = "#8c959f"
 _MARK_LEVELS = (0.98, 0.92, 0.86)
 _MARKS: dict[str, Any] = {
-    "stroke_style": {"width": 1, "dasharray": "4, 4"},
+    "stroke_style": {"dasharray": "4, 4"},
     "show_dots": True,
     "dots_size": 0.5,
     "allow_interruptions": True,
@@ -82,6 +82,8 @@ def _drawn(plot: Plot, course: Course) -> bytes:
         show_x_guides=False,
         print_labels=True,
         js=[],
+        # pygal's own rule for lines is more specific than the widths of `stroke_style`.
+        css=["file://style.css", "file://graph.css", "inline:.series .line { stroke-width: 1.8 !important; }"],
         value_formatter=lambda value: f"{value:,.10g}".replace(",", " "),
         include_x_axis=True,
         max_scale=8,
@@ -90,7 +92,7 @@ def _drawn(plot: Plot, course: Course) -> bytes:
     chart.x_labels = _ticks(course.length_s)
     for name, points in plot.lines.items():
         # pygal ends a line at a gap and begins it again after it.
-        chart.add(name, points, fill=plot.fill, stroke_style={"width": 2}, allow_interruptions=True)
+        chart.add(name, points, fill=plot.fill, allow_interruptions=True)
     if course.marks:
         chart.add(course.marked, _marks(course, _top(plot)), **_MARKS)
     # What a script of pygal's would read; there is none.
