@@ -164,6 +164,16 @@ def test_without_a_terminal_a_line_now_and_then_until_it_is_told_to_stop(admin: 
         assert process.err == ""
 
 
+def test_in_the_background_of_a_script_it_is_ended_by_ctrl_c_too(admin: FakeAdmin, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with started([*COMMAND, "top", "--url", admin.url], tmp_path) as process:
+            process.line("settled 548/s")
+            assert process.stop(signal.SIGINT) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [

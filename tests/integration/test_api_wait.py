@@ -206,7 +206,7 @@ async def test_a_store_that_is_away_for_a_moment_is_asked_again():
     books.answer = record(PaymentState.SETTLED)
     await until(lambda: bool(told))
     assert told == [books.answer]
-    assert len(waiters) == 0
+    await until(lambda: len(waiters) == 0)
 
 
 @pytest.mark.parametrize("answer", [None, record(PaymentState.QUEUED), record(PaymentState.PINNED)])

@@ -105,7 +105,9 @@ def _once(pages: OperatorPages, console: Console) -> None:
 
 def _watch(pages: OperatorPages, console: Console) -> None:
     """Show overviews as they come, until Ctrl-C or SIGTERM. Who was there once is waited for when it goes."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: started in the background of a script, a process ignores it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         history = _past(pages)
         with ExitStack() as stack:
