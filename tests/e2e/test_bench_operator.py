@@ -99,7 +99,7 @@ def test_a_tiny_run_measures_an_open_dashboard_and_finds(tmp_path: Path) -> None
         "throughput lost while 2 browsers look": 3,
         "accept p99 added while 2 browsers look": 10,
         "page with all its files": 150,
-        "first view, p99": 0.5,
+        "first view, p99": 500,
         "sqlite: find among 200, as a client, p99": 50,
         "sqlite: find among 200, unknown id, p99": 50,
         "sqlite: find among 200, as an operator, p99": 50,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import re
 import time
@@ -29,7 +30,7 @@ class FirstView:
 
     seconds: float
     files: dict[str, int]
-    """Bytes of each answer's body, by path: the page and its assets."""
+    """Bytes of each answer's body as sent, by path: the page and its assets."""
     data_bytes: int
 
     @property
@@ -52,10 +53,13 @@ def first_view(url: str) -> FirstView:
         missing = ["/"]
         while missing:
             path = missing.pop(0)
-            body = _body(connection, url, path)
+            response = _answer(connection, url, path)
+            body = response.read()
             files[path] = len(body)
+            if response.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
             missing += [found for found in _named(path, body) if found not in files and found not in missing]
-        history = _body(connection, url, "/api/history")
+        history = _answer(connection, url, "/api/history").read()
         event = _first_event(connection, url)
     return FirstView(time.perf_counter() - begun_s, files, len(history) + len(event))
 
@@ -69,13 +73,9 @@ def _named(path: str, body: bytes) -> Iterator[str]:
         yield from (normpath(join(folder, found.decode())) for found in _IN_SCRIPT.findall(body))
 
 
-def _body(connection: http.client.HTTPConnection, url: str, path: str) -> bytes:
-    return _answer(connection, url, path).read()
-
-
 def _answer(connection: http.client.HTTPConnection, url: str, path: str) -> http.client.HTTPResponse:
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise CallError(f"GET {url}{path}: {error}") from error
