@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payrouter.domain.snapshot import NodeSnapshot
     from payrouter.ports.clock import Clock
 
@@ -17,9 +20,14 @@ class LocalNodes:
         self._clock = clock
         self._nodes: dict[str, NodeSnapshot] = {}
 
-    async def show(self, snapshot: NodeSnapshot) -> None:
+    async def show(self, snapshot: Callable[[], NodeSnapshot]) -> None:
         """Tell of this process."""
-        self._nodes[snapshot.node] = snapshot
+        told = snapshot()
+        self._nodes[told.node] = told
+
+    async def listen(self) -> None:
+        """There is nobody else to listen to."""
+        await asyncio.get_running_loop().create_future()
 
     async def leave(self, node: str) -> None:
         """This process ends."""

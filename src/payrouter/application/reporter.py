@@ -116,7 +116,7 @@ class Reporter:
         try:
             while True:
                 try:
-                    await nodes.show(self.snapshot())
+                    await nodes.show(self.snapshot)
                 except StoreUnavailable:
                     # Whoever watches sees that this process tells nothing, and the store's absence is told elsewhere.
                     self._meter.count("store_failures_total", "telling of itself")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from payrouter.adapters.clock import SystemClock
@@ -102,7 +103,7 @@ async def engine_over(
             pace=Pace(CLAIM_AT_ONCE, settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
             where="Redis",
             tasks=(queue.keep,) if dispatches else (),
-            nodes=RedisNodes(link, keys),
+            nodes=RedisNodes(link, keys, partial(Subscription, settings.redis_url, keys.nodes, name="payrouter-nodes")),
             pause=news.post_pause,
             coordination=Coordination(lease, news, node, queue.forget) if dispatches else None,
             tell_purge=news.post_purge,

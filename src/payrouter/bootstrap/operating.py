@@ -52,7 +52,7 @@ async def operations(
     )
     desk = Desk(watched, clock)
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(one()) for one in (desk.run, books.run)]
+        running = [tasks.create_task(one()) for one in (engine.nodes.listen, desk.run, books.run)]
         yield Operations(desk, books, pause, settings.processors, engine.where, settings.clustered)
         for task in running:
             task.cancel()

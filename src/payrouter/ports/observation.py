@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payrouter.domain.snapshot import NodeSnapshot
 
 SHOW_EVERY_S = 0.25
@@ -17,8 +19,8 @@ GONE_AFTER_S = 5.0
 class NodeBoard(Protocol):
     """Snapshots of living processes. What hangs there is worth nothing after `GONE_AFTER_S`, and may be lost."""
 
-    async def show(self, snapshot: NodeSnapshot) -> None:
-        """Tell of this process, in place of what it told before.
+    async def show(self, snapshot: Callable[[], NodeSnapshot]) -> None:
+        """Tell of this process, in place of what it told before. `snapshot` is not called when nobody would hear it.
 
         Raises:
             StoreUnavailable: if nobody can be told.
@@ -31,6 +33,10 @@ class NodeBoard(Protocol):
         Raises:
             StoreUnavailable: if nobody can be told; it is gone soon by itself.
         """
+        ...
+
+    async def listen(self) -> None:
+        """Keep what the others tell, for ever: to be run where `nodes` is asked."""
         ...
 
     async def nodes(self) -> list[NodeSnapshot]:

@@ -105,13 +105,8 @@ class Keys:
 
     @property
     def nodes(self) -> str:
-        """Hash: what each living process tells of itself, JSON, by node."""
+        """Publish/subscribe channel: what each living process tells of itself, JSON."""
         return self.of("nodes")
-
-    @property
-    def slots(self) -> str:
-        """Hash: when a process told last (Redis' clock, ms), its number in its role, and its role, by node."""
-        return self.of("slots")
 
     @property
     def news(self) -> str:
