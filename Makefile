@@ -31,9 +31,11 @@ cluster: $(VENV)/.dev services ## a whole cluster on this machine: nginx on 9999
 services: $(VENV)/.dev ## find Redis, PostgreSQL and nginx, or install them (Debian, as root)
 	@$(BIN)/python -m payrouter_lab.cluster.binaries
 
-test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root)
+WORKERS ?= 2
+
+test: $(VENV)/.dev ## run the whole test suite, with real servers (installed if missing: Debian, as root): WORKERS=2
 	@$(BIN)/python -m payrouter_lab.cluster.binaries docker-compose chromium promtool
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 EXAMPLES ?= 5000
 
@@ -55,7 +57,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 lock: $(VENV)/.dev ## refresh the locked dependencies from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev --extra docs -o requirements-dev.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c requirements.lock --extra bench --extra dev --extra docs --extra tracing -o requirements-dev.lock pyproject.toml
 
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps -w dist .

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
+from integration.admin_client import Operator
 from integration.router_service import wait_until
 from payrouter_lab.simulator.faults import Faults
 
@@ -97,11 +98,15 @@ def test_a_payment_is_found_with_its_story(routing: Routing, pages: Pages) -> No
 
 def test_a_story_has_the_failures_and_moves_on_by_itself(routing: Routing, pages: Pages) -> None:
     service, url = routing(patience_s=1.0)
+    assert service.pages is not None
+    operator = Operator(service.pages)
+    operator.change("/api/processors/fallback/pause")  # until the browser had time to look
     service.on_loop(partial(service.default.configure, failing=True))
     [one] = pay(service, 1)
     page = pages.open(f"{url}/#payment={one}")
     state, steps = page.locator("#payment .chip").first, page.locator(".story li")
     expect(state).to_have_text("Queued")
+    operator.change("/api/processors/fallback/resume")
     expect(page.locator("#announce")).to_have_text("Payment settled at fallback")
     expect(state).to_have_text("Settled")
     expect(steps.filter(has_text="Failed").first).to_contain_text("answered 500")

@@ -161,9 +161,12 @@ def test_what_others_say_can_neither_end_a_line_nor_colour_it(in_text: Written) 
     assert line.endswith(r"is a dead letter: default answered 400: \x1b[31mno\r\n2026 INFO all is well\x07")
 
 
-def test_lines_that_are_no_text_are_shown_as_far_as_they_are(logger: logging.Logger, in_json: Written) -> None:
-    logger.info("cannot open %s", "/tmp/\udcff", extra=fact("opening", path="/tmp/\udcff", other=object))
-    [line] = in_json.objects()
+def test_lines_that_are_no_text_are_shown_as_far_as_they_are() -> None:
+    written, path = Written(JsonLines()), "/tmp/\udcff"
+    record = logging.LogRecord("payrouter", logging.INFO, __file__, 1, "cannot open %s", (path,), None)
+    record.__dict__.update(fact("opening", path=path, other=object))
+    written.writer.handle(record)
+    [line] = written.objects()
     assert line["path"] == "/tmp/\\udcff"
     assert line["event"] == "opening"
 

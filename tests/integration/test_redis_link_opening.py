@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import re
 import subprocess
 import threading
 import time
@@ -105,7 +106,8 @@ async def test_a_redis_with_too_many_connections_is_unavailable(own_redis):
         for _ in range(5):
             error = await refusal(redis.url, within_s=0.1)
             assert type(error) is StoreUnavailable
-            assert "raise its maxclients" in str(error)
+            # What it says before it hangs up may be lost when we write at that moment.
+            assert re.search("raise its maxclients|hung up on our greeting.*or has it too many connections", str(error))
 
 
 @scenario
@@ -231,8 +233,8 @@ async def test_tls_checks_who_signed_and_for_whom_unless_told_not_to(tls_port, c
 async def test_tls_where_there_is_none_and_none_where_there_is(own_redis, tls_port):
     with_tls = await refusal(f"rediss://127.0.0.1:{own_redis().port}", within_s=0.3)
     without = await refusal(f"redis://127.0.0.1:{tls_port}", within_s=0.3)
-    assert "without TLS (redis://)?" in str(with_tls)
-    assert "with TLS (rediss://)?" in str(without)
+    assert "without TLS (redis://), or" in str(with_tls)
+    assert "with TLS (rediss://), or" in str(without)
 
 
 # -- error answers as errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,8 +11,13 @@ if TYPE_CHECKING:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say after how many seeds each planted bug was found."""
-    planted = [module for name, module in sys.modules.items() if name.endswith("test_planted_bugs")]
-    found_after: dict[str, int | None] = planted[0].found_after if planted else {}
+    found_after = {
+        value[0]: value[1]
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "found after"
+    }
     if found_after:
         median = statistics.median(seeds for seeds in found_after.values() if seeds is not None)
         terminalreporter.section(f"seeds until each planted bug was found, median {median:g}")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
+from typing import TYPE_CHECKING
 
 import pytest
 
 from payrouter_lab.simulation.run import Options, run_seed
 from simulation.planted_bugs import BUGS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MOST_SEEDS = 400
 MEDIAN_SEEDS = 50
 SMALL = Options(payments=120, storm_s=12.0)
 
 found_after: dict[str, int | None] = {}
-"""Seeds it took, by bug, None for never; `conftest.py` shows it at the end."""
+"""Seeds it took, by bug, None for never."""
 
 
 def seeds_until_found(name: str) -> tuple[str, int | None]:
@@ -37,7 +41,8 @@ def hunted() -> None:
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_a_planted_bug_is_found(name: str) -> None:
+def test_a_planted_bug_is_found(name: str, record_property: Callable[[str, object], None]) -> None:
+    record_property("found after", (name, found_after[name]))
     assert found_after[name] is not None, f"not within {MOST_SEEDS} seeds: a check or a fault is missing"
 
 

@@ -88,7 +88,8 @@ def _hint(address: RedisAddress) -> str:
     """Return what to look at when a server does not talk to us at all."""
     if address.socket_path is not None:
         return ""
-    return "; is it one without TLS (redis://)?" if address.tls else "; is it one with TLS (rediss://)?"
+    other = "without TLS (redis://)" if address.tls else "with TLS (rediss://)"
+    return f"; is it one {other}, or has it too many connections (maxclients)?"
 
 
 class Attempts:
