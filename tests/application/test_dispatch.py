@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 
 import pytest
 
@@ -20,7 +19,6 @@ from application.world import (
     ok,
     unreachable,
 )
-from payrouter.application.dispatch import Pace
 from payrouter.domain.breaker import BreakerState
 from payrouter.domain.events import PaymentBuried, PaymentsSettled, Recovered, StandingChanged
 from payrouter.domain.payment import PaymentState
@@ -415,24 +413,6 @@ async def test_an_attempt_a_dead_predecessor_left_stays_pinned_however_it_is_ref
     }
     world.check_books()
     await world.die()
-
-
-@virtually
-async def test_what_comes_after_a_claim_that_took_all_gathers_and_a_queue_that_is_left_does_not_wait():
-    pace = Pace(claim_at_once=10, idle_s=0.05, between_claims_s=0.005, all_taken_s=0.05)
-    async with World(pace=pace) as world:
-        world.cheap.script = ok(after_s=0.001)
-        await world.pay(25)
-        for _ in range(8):
-            await world.pay()
-            await asyncio.sleep(0.004)
-        await world.until_settled()
-        world.check_books()
-        left_s = sorted({round(sent.at_s, 3) for sent in world.sent})
-        pauses_s = [after - before for before, after in pairwise(left_s)]
-        assert all(pause_s < 0.02 for pause_s in pauses_s[:2])
-        assert max(pauses_s) >= 0.05
-        assert len(left_s) <= 5
 
 
 @virtually

@@ -212,7 +212,7 @@ class Events:
 class World:
     """One router over one store; it can be killed and started again. `sent` is every attempt of all lives."""
 
-    def __init__(self, *, patience_s=10.0, policy=None, most=256, commit_s=0.002, processors=PROCESSORS, pace=None):
+    def __init__(self, *, patience_s=10.0, policy=None, most=256, commit_s=0.002, processors=PROCESSORS):
         self.configured = processors
         self.processors = {one.name: ScriptedProcessor(one.name) for one in PROCESSORS}
         self.store = MoodyStore(commit_s)
@@ -222,7 +222,6 @@ class World:
         self.boards: dict[str, ProcessorBoard] = {}
         self._policy = policy or LeastCost(patience_s)
         self._most = most
-        self._pace = pace
         self._task: asyncio.Task | None = None
         self._count = 0
 
@@ -239,7 +238,7 @@ class World:
         self.boards = {one.name: ProcessorBoard(one, limiter=Limiter(most=self._most)) for one in self.configured}
         self._gateway = ScriptedGateway(self)
         ports = Ports(self.store, self.store, self._gateway, self.clock, self.events)
-        self.dispatcher = Dispatcher(ports, self.boards, self._policy, self._pace)
+        self.dispatcher = Dispatcher(ports, self.boards, self._policy)
         self._task = asyncio.get_running_loop().create_task(self.dispatcher.run())
         return self.dispatcher
 

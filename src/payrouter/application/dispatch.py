@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from payrouter.application.pins import Pins
 from payrouter.application.recorder import Recorder
@@ -35,24 +35,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often to look. `idle_s`: when nothing waits; long where accepting wakes us. `between_claims_s`: least pause
-    between two claims; where each is a round trip, permits gather meanwhile and share one. `all_taken_s`: the same
-    after a claim that took all that waited, so that payments gather. `gather_s`: how long outcomes gather before they
-    are written. `claim_at_once`: most deliveries per claim; enough to share one commit or round trip, few enough to be
-    one short turn on a loop that others wait for.
+    between two claims; where each is a round trip, permits gather meanwhile and share one. `gather_s`: how long
+    outcomes gather before they are written. `claim_at_once`: most deliveries per claim; enough to share one commit or
+    round trip, few enough to be one short turn on a loop that others wait for.
     """
 
     claim_at_once: int = 64
     idle_s: float = 60.0
     between_claims_s: float = 0.0
-    all_taken_s: float = 0.0
     gather_s: float = 0.02
-
-
-class _Look(NamedTuple):
-    """When to look at the queue again: after a pause, and then for so long not unless woken."""
-
-    pause_s: float
-    unless_woken_s: float = 0.0
 
 
 SEND_AT_ONCE = 16
@@ -217,41 +208,40 @@ class Dispatcher:
         while not self._stopping:
             self._wake.clear()
             try:
-                look = await self._claim_once()
+                look_again_s = await self._claim_once()
             except StoreUnavailable as error:
                 self._events.publish(StoreFailed("claiming", str(error)))
                 await asyncio.sleep(STORE_RETRY_S)
                 continue
-            if look.pause_s:
-                await asyncio.sleep(look.pause_s)
-            if look.unless_woken_s:
-                try:
-                    async with asyncio.timeout(look.unless_woken_s):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            if self._pace.between_claims_s:
+                await asyncio.sleep(self._pace.between_claims_s)
+            if look_again_s is None:
+                continue
+            try:
+                async with asyncio.timeout(look_again_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
 
-    async def _claim_once(self) -> _Look:
-        """Send what can be sent now; return when to look again."""
-        pause_s = self._pace.between_claims_s
+    async def _claim_once(self) -> float | None:
+        """Send what can be sent now; return after how many seconds to look again, None for at once."""
         backlog = await self._queue.backlog()
         if backlog.oldest_us is None:
             self._waits = None
-            return _Look(pause_s, self._pace.idle_s)
+            return self._pace.idle_s
         if self._recorder.unrecorded >= MOST_UNRECORDED:
-            return _Look(pause_s, 0.01)
+            return 0.01
         now_s = self._clock.monotonic_s()
         views = self._views(now_s)
         decision = self._route(backlog.oldest_us, backlog.waiting, views, now_s)
         if isinstance(decision, Wait):
             self._waits = decision
-            return _Look(pause_s, max(decision.until_s - now_s, 0.001))
+            return max(decision.until_s - now_s, 0.001)
         self._waits = None
         room = 1 if decision.probe else self._boards[decision.processor].limiter.free
-        most = min(max(room, 1), self._pace.claim_at_once)
-        deliveries = await self._queue.claim(most)
+        deliveries = await self._queue.claim(min(max(room, 1), self._pace.claim_at_once))
         await self._begin_and_send(deliveries, backlog.waiting)
-        return _Look(pause_s if len(deliveries) == most else self._pace.all_taken_s)
+        return None
 
     def _views(self, now_s: float) -> list[ProcessorView]:
         views = [board.view(now_s) for board in self._boards.values()]

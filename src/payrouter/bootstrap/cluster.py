@@ -100,7 +100,7 @@ async def engine_over(
             queue=queue,
             ledger=ClusterLedger(queue, rows),
             health_calls=RedisHealthCalls(link, keys, lease),
-            pace=Pace(CLAIM_AT_ONCE, settings.poll_s, BETWEEN_CLAIMS_S, settings.poll_s, settings.gather_s),
+            pace=Pace(CLAIM_AT_ONCE, settings.poll_s, BETWEEN_CLAIMS_S, settings.gather_s),
             where="Redis",
             tasks=(queue.keep,) if dispatches else (),
             nodes=RedisNodes(link, keys, partial(Subscription, settings.redis_url, keys.nodes, name="payrouter-nodes")),

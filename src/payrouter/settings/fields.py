@@ -49,7 +49,7 @@ class Settings:
     `redis_url` and `postgres_url` together choose the cluster engine; without them it is the SQLite file.
     `redis_prefix`: what this installation's keys begin with, so that several can share a Redis.
     `remember_settled`: how many settled payments Redis still knows, for telling a repeat at once.
-    `poll_s`: how soon a dispatcher that has taken all that waited looks for new payments.
+    `poll_s`: how often a dispatcher looks for new payments when there are none.
     `gather_s`: how long outcomes gather before they are written in one batch.
     `allow_unsafe_stores`: accept a Redis that evicts or keeps nothing on disk, or a PostgreSQL without fsync.
 
