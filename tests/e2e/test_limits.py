@@ -55,6 +55,19 @@ def test_a_wrong_limit_is_named(tmp_path: Path, limits: str, finding: str) -> No
         rations(read_services(compose(tmp_path, text)))
 
 
+def test_the_weight_of_a_service_is_read(tmp_path: Path) -> None:
+    services = "services: {api: {cpu_shares: 128, deploy: {resources: {limits: {cpus: 0.5}}}}}"
+    [api] = rations(read_services(compose(tmp_path, services))).values()
+    assert str(api) == "0.5 CPU, any memory, weight 128"
+
+
+@pytest.mark.parametrize("shares", ["1", "262145", "half", "2.5", "true"])
+def test_a_wrong_weight_is_named(tmp_path: Path, shares: str) -> None:
+    services = read_services(compose(tmp_path, f"services: {{api: {{cpu_shares: {shares}}}}}"))
+    with pytest.raises(UnknownDeployment, match=r"services.api.cpu_shares must be a whole number from 2 to 262144"):
+        rations(services)
+
+
 @pytest.mark.parametrize("text", ["services: [", "services:", "volumes: {}", ""])
 def test_a_file_without_services_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnknownDeployment, match=r"docker-compose\.yml has no services"):
@@ -144,7 +157,7 @@ def test_version_one_is_limited_and_read_below_the_groups_we_are_in(tmp_path: Pa
     own = tmp_path / "own"
     own.write_text("4:memory:/ours\n2:cpuacct:/elsewhere\n1:cpu:/\n0::/\n")
     groups = {"cpu": tmp_path / "cpu", "cpuacct": tmp_path / "cpuacct", "memory": tmp_path / "memory" / "ours"}
-    limits = Limits({"api": Ration(0.25, 48 * 2**20)}, root=tmp_path, own=own)
+    limits = Limits({"api": Ration(0.25, 48 * 2**20, 128)}, root=tmp_path, own=own)
     for controller, base in groups.items():
         fill(base / limits.group / "api", VERSION_ONE_FILES[controller])
     limits.open()
@@ -152,6 +165,7 @@ def test_version_one_is_limited_and_read_below_the_groups_we_are_in(tmp_path: Pa
     cpu, memory = groups["cpu"] / limits.group / "api", groups["memory"] / limits.group / "api"
     assert (cpu / "cpu.cfs_period_us").read_text() == "100000"
     assert (cpu / "cpu.cfs_quota_us").read_text() == "25000"
+    assert (cpu / "cpu.shares").read_text() == "128"
     assert (memory / "memory.limit_in_bytes").read_text() == str(48 * 2**20)
     assert (memory / "memory.memsw.limit_in_bytes").read_text() == str(48 * 2**20)
     assert used_of_the_tree(limits) == WHAT_THE_TREES_SAY
@@ -164,7 +178,7 @@ def test_version_one_is_limited_and_read_below_the_groups_we_are_in(tmp_path: Pa
 def test_version_two_is_limited_and_read(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     (tmp_path / "cgroup.subtree_control").write_text("cpu io memory\n")
-    limits = Limits({"api": Ration(0.25, 48 * 2**20)}, root=tmp_path)
+    limits = Limits({"api": Ration(0.25, 48 * 2**20, 128)}, root=tmp_path)
     group = tmp_path / limits.group / "api"
     fill(group, VERSION_TWO_FILES)
     limits.open()
@@ -172,6 +186,7 @@ def test_version_two_is_limited_and_read(tmp_path: Path) -> None:
     assert (tmp_path / "cgroup.subtree_control").read_text() == "cpu io memory\n", "it was on already"
     assert (tmp_path / limits.group / "cgroup.subtree_control").read_text() == "+cpu +memory"
     assert (group / "cpu.max").read_text() == "25000 100000"
+    assert (group / "cpu.weight").read_text() == "5"
     assert (group / "memory.max").read_text() == str(48 * 2**20)
     assert (group / "memory.swap.max").read_text() == "0"
     assert used_of_the_tree(limits) == WHAT_THE_TREES_SAY

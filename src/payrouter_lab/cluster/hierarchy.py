@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 PERIOD_US = 100_000  # what Docker uses
+LEAST_SHARES, USUAL_SHARES, MOST_SHARES = 2, 1024, 262_144
+"""Weights of version 1: what a group gets of a core that several of its siblings want."""
 _REMOVE_WITHIN_S = 5.0
 
 
@@ -87,6 +89,8 @@ class VersionOne:
             cpu = self._parent["cpu"] / service
             _write(cpu / "cpu.cfs_period_us", PERIOD_US)
             _write(cpu / "cpu.cfs_quota_us", round(ration.cpus * PERIOD_US))
+        if ration.shares != USUAL_SHARES:
+            _write(self._parent["cpu"] / service / "cpu.shares", ration.shares)
         if ration.memory_bytes is not None:
             memory = self._parent["memory"] / service
             _write(memory / "memory.limit_in_bytes", ration.memory_bytes)
@@ -138,6 +142,8 @@ class VersionTwo:
         group.mkdir(exist_ok=True)
         if ration.cpus is not None:
             _write(group / "cpu.max", f"{round(ration.cpus * PERIOD_US)} {PERIOD_US}")
+        if ration.shares != USUAL_SHARES:
+            _write(group / "cpu.weight", _weight(ration.shares))
         if ration.memory_bytes is not None:
             _write(group / "memory.max", ration.memory_bytes)
             swap = group / "memory.swap.max"
@@ -221,6 +227,11 @@ def _own_folder(tree: Path, controller: str, own: str) -> Path:
 
 def _write(file: Path, value: int | str) -> None:
     file.write_text(str(value))
+
+
+def _weight(shares: int) -> int:
+    """Return version 2's weight, 1 to 10 000, for shares of version 1: the line through both ends, as runc draws it."""
+    return 1 + (shares - LEAST_SHARES) * 9999 // (MOST_SHARES - LEAST_SHARES)
 
 
 def _number(file: Path) -> int:

@@ -12,7 +12,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from payrouter_lab.cluster.deployed import UnknownDeployment
-from payrouter_lab.cluster.hierarchy import OWN, ROOT, Hierarchy, Reading, hierarchy, remove, remove_abandoned
+from payrouter_lab.cluster.hierarchy import (
+    LEAST_SHARES,
+    MOST_SHARES,
+    OWN,
+    ROOT,
+    USUAL_SHARES,
+    Hierarchy,
+    Reading,
+    hierarchy,
+    remove,
+    remove_abandoned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,19 +38,24 @@ _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 @dataclass(frozen=True, slots=True)
 class Ration:
-    """What a service may use at most: CPUs (0.25 is a quarter of one) and bytes of memory; None is no limit."""
+    """What a service may use at most: CPUs (0.25 is a quarter of one) and bytes of memory; None is no limit.
+
+    `shares`: its weight where services compete for a core; 1024 is the usual one.
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
+    shares: int = USUAL_SHARES
 
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPU" if self.cpus is not None else "any CPU"
         memory = f"{self.memory_bytes / 2**20:g} MB" if self.memory_bytes is not None else "any memory"
-        return f"{cpus}, {memory}"
+        weight = f", weight {self.shares}" if self.shares != USUAL_SHARES else ""
+        return f"{cpus}, {memory}{weight}"
 
 
 def rations(services: Mapping[str, Mapping[str, Any]]) -> dict[str, Ration]:
-    """Return the limits of the services of a compose file, by name: `deploy.resources.limits`.
+    """Return the limits of the services of a compose file, by name: `deploy.resources.limits` and `cpu_shares`.
 
     Raises:
         UnknownDeployment: if one of them cannot be read.
@@ -53,9 +69,15 @@ def _ration(name: str, service: Mapping[str, Any]) -> Ration:
         for key in ("deploy", "resources", "limits"):
             limits = limits.get(key) or {}
         cpus, memory = limits.get("cpus"), limits.get("memory")
-        return Ration(None if cpus is None else _cpus(cpus), None if memory is None else _bytes(memory))
+        cpus, memory = None if cpus is None else _cpus(cpus), None if memory is None else _bytes(memory)
     except (ValueError, AttributeError) as error:
         raise UnknownDeployment(f"services.{name}.deploy.resources.limits: {error}") from None
+    shares = service.get("cpu_shares", USUAL_SHARES)
+    if type(shares) is not int or not LEAST_SHARES <= shares <= MOST_SHARES:
+        raise UnknownDeployment(
+            f"services.{name}.cpu_shares must be a whole number from {LEAST_SHARES} to {MOST_SHARES}, got {shares!r}"
+        )
+    return Ration(cpus, memory, shares)
 
 
 def _cpus(value: Any) -> float:
