@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,6 +128,19 @@ async def test_a_script_is_taught_to_a_redis_that_does_not_know_it_and_runs_once
         assert await link.eval(ADD, ["n"], [b"5"]) == 10
         await link.call("SCRIPT", "FLUSH")
         assert await asyncio.gather(*[link.eval(ADD, ["n"], ["1"]) for _ in range(3)]) == [11, 12, 13]
+
+
+@on_both_loops
+async def test_a_redis_that_was_restarted_is_taught_before_anything_is_asked(own_redis):
+    """Else a repeated call would be taught and asked again behind what is called after it."""
+    server, broken = own_redis(), Script.of("broken", "return nonsense(")
+    async with linked(server.url) as link:
+        with suppress(RedisAnswered):
+            await link.eval(broken, [], [])
+        await link.eval(ADD, ["n"], [1])
+        await reconnected(link, lambda: (server.kill(), server.start()))
+        assert server.ask("SCRIPT", "EXISTS", ADD.sha1, broken.sha1) == [1, 0]
+        assert await link.eval(ADD, ["n"], [1]) == 2
 
 
 @scenario

@@ -342,4 +342,5 @@ async def test_a_script_is_not_repeated_when_its_answer_was_lost():
             await link.eval(script, ["key"], ["argument"])
         await until(lambda: link.up)
     evalsha = [b"EVALSHA", script.sha1.encode(), b"1", b"key", b"argument"]
-    assert commands == [evalsha, [b"SCRIPT", b"LOAD", b"return 1"], evalsha]
+    load = [b"SCRIPT", b"LOAD", b"return 1"]
+    assert commands == [evalsha, load, evalsha, load]

@@ -46,6 +46,7 @@ class RedisLink:
         """How often Redis was connected to. Behind a new connection may be a Redis that was restarted."""
         self._down_because = "not opened yet"
         self._attempts = Attempts()
+        self._scripts: dict[str, Script] = {}
         self._reopening: asyncio.Task[None] | None = None
 
     @property
@@ -95,8 +96,11 @@ class RedisLink:
     async def eval(self, script: Script, keys: Sequence[str | bytes], args: Sequence[bytes | str | int]) -> Any:
         """Run a script and return its answer. Fails like `call`.
 
-        A Redis that does not know the script has not run anything of it, so it is taught and asked again.
+        A Redis that does not know the script has not run anything of it, so it is taught and asked again; one that was
+        restarted is taught what it knew before anything is asked. Else a call repeated because its answer was lost
+        could be taught, and asked again, behind a later call of somebody else's here.
         """
+        self._scripts[script.sha1] = script
         try:
             return await self.call("EVALSHA", script.sha1, len(keys), *keys, *args)
         except RedisAnswered as error:
@@ -124,7 +128,7 @@ class RedisLink:
     async def _connect(self, within_s: float) -> None:
         pipe = Pipe(call_timeout_s=self._call_timeout_s, most_waiting=self._most_waiting, on_end=self._ended)
         try:
-            await connect(pipe, self._address, self._name, within_s)
+            await connect(pipe, self._address, self._name, within_s, list(self._scripts.values()))
         except StoreError as error:
             self._down_because = str(error)
             raise

@@ -12,8 +12,11 @@ from payrouter.adapters.redis.answers import RedisAnswered
 from payrouter.domain.errors import StoreMisconfigured, StoreUnavailable, StoreUncertain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from payrouter.adapters.redis.address import RedisAddress
     from payrouter.adapters.redis.pipe import Pipe
+    from payrouter.adapters.redis.scripts import Script
 
 _log = logging.getLogger("payrouter")
 _FIRST_PAUSE_S = 0.05
@@ -23,8 +26,10 @@ _SERVED_WELL_S = 1.0
 _QUIET_S = 5.0
 
 
-async def connect(pipe: Pipe, address: RedisAddress, name: str, within_s: float) -> None:
-    """Connect a new pipe and make it ready for calls; it is ended when that fails.
+async def connect(
+    pipe: Pipe, address: RedisAddress, name: str, within_s: float, scripts: Sequence[Script] = ()
+) -> None:
+    """Connect a new pipe and make it ready for calls, with these scripts loaded; it is ended when that fails.
 
     Raises:
         StoreUnavailable: not now, perhaps later.
@@ -34,6 +39,7 @@ async def connect(pipe: Pipe, address: RedisAddress, name: str, within_s: float)
         async with asyncio.timeout(within_s):
             await address.connect(asyncio.get_running_loop(), lambda: pipe)
             await _greet(pipe, address, name)
+            await _teach(pipe, address, scripts)
     except BaseException as error:
         pipe.end("could not be opened")
         match error:
@@ -60,6 +66,11 @@ async def _greet(pipe: Pipe, address: RedisAddress, name: str) -> None:
     answers = await asyncio.gather(*map(pipe.call, steps.values()), return_exceptions=True)
     for step, answer in zip(steps, answers, strict=True):
         _judge(step, answer, pipe, address)
+
+
+async def _teach(pipe: Pipe, address: RedisAddress, scripts: Sequence[Script]) -> None:
+    """Load scripts; one that Redis refuses fails when it is run."""
+    await asyncio.gather(*[pipe.call(("SCRIPT", "LOAD", one.source)) for one in scripts], return_exceptions=True)
     if pipe.ended:
         raise StoreUnavailable(f"Redis at {address} hung up at once ({pipe.reason})")
 
