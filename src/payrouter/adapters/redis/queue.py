@@ -244,7 +244,7 @@ class RedisQueue:
         if not trying:
             return written
         keys = self._keys
-        digits = await self.membership.run(_BEGIN, [keys.dispatchers, keys.payments, keys.meta], args)
+        digits = await self.membership.run(_BEGIN, [keys.dispatchers, keys.payments, keys.meta, keys.queue], args)
         if digits is None:
             return written
         for (index, (claim, record)), digit in zip(trying.items(), digits, strict=True):

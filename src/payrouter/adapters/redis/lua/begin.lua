@@ -1,5 +1,6 @@
--- Write intents, each only where its payment still is as it was claimed.
--- KEYS: dispatchers, payments, meta
+-- Write intents, each only where its payment still is as it was claimed, and with this instance: one that was given back
+-- by a late call of ours is somebody else's next.
+-- KEYS: dispatchers, payments, meta, queue
 -- ARGV: instance, group, then per intent the payment's id, its record as claimed, and its record with the intent
 -- Returns one digit per intent, 1 where it stands (also when it did before: a call may be repeated); nil when fenced.
 local dispatchers, payments, meta = KEYS[1], KEYS[2], KEYS[3]
@@ -14,7 +15,7 @@ local records = redis.call('HMGET', payments, unpack(ids))
 local answers, rows = {}, {}
 for n, id in ipairs(ids) do
   local before, after = ARGV[3 * n + 1], ARGV[3 * n + 2]
-  if records[n] == before then
+  if records[n] == before and holds(KEYS[4], ARGV[2], ARGV[1], entry_of(before)) then
     rows[#rows + 1] = id
     rows[#rows + 1] = after
     answers[n] = '1'
